@@ -1,0 +1,59 @@
+# `make help` lists the targets. One that is not listed there is not supported.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+PY := .venv/bin/python
+ARGS ?=
+
+# Directories of tests in the order in which a failure says most: quick and exact first, whole machine last.
+QUICK := tests/style tests/unit tests/model
+SLOW := tests/conformance tests/integration
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  ARGS="..." is handed to pytest or to the demo; PYTHON=... names the interpreter of .venv.'
+
+setup: ## Debian packages, .venv with pinned versions, the C extension; does nothing the second time
+	@.ci/setup
+
+build: setup ## the C extension (part of setup)
+
+check: setup lint ## lint, style, unit and model tests: no root, under two minutes; what each commit passes
+	$(PY) -m pytest $(QUICK) $(ARGS)
+
+lint: setup ## ruff and mypy
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+format: setup ## ruff rewrites what it can
+	.venv/bin/ruff check --fix-only .
+	.venv/bin/ruff format .
+
+demo: setup ## three tenants share two cards, with every refusal explained; build/demo/report.json
+	$(PY) -m tests.demo --out build/demo $(ARGS)
+
+test: setup lint ## every test there is, in one run; skips are listed with their condition
+	$(PY) -m pytest $(QUICK) $(SLOW) $(ARGS)
+
+test-style: setup ## layers, doors, documents, exit codes, C warnings
+	$(PY) -m pytest tests/style $(ARGS)
+
+test-unit: setup ## one module at a time
+	$(PY) -m pytest tests/unit $(ARGS)
+
+test-model: setup ## the rules on every reachable state of small worlds
+	$(PY) -m pytest tests/model $(ARGS)
+
+test-conformance: setup ## one behaviour suite, run against every card driver
+	$(PY) -m pytest tests/conformance $(ARGS)
+
+test-integration: setup ## over the real processes
+	$(PY) -m pytest tests/integration $(ARGS)
+
+clean: ## remove build/, the C extension and caches; .venv stays
+	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: help setup build check lint format demo test test-style test-unit test-model test-conformance \
+	test-integration clean
