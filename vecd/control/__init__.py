@@ -1,0 +1,1 @@
+"""Calls between our own processes and vecctl: one table (calls.py)."""

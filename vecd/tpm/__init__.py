@@ -1,0 +1,1 @@
+"""Measured boot: the policy (pure), and the device that holds the registers."""
