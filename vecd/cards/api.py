@@ -1,0 +1,205 @@
+"""What the card process needs of a card, whatever is behind it: the interface that every driver keeps.
+
+A card has a *vault* (secrets under handles: keys on their way into a key slot, the card's own identity) and a
+*data path* (the pump: connections, turns, streams), which runs in a thread of its own without Python. docs/cards.md
+is the text to this file, cext/include/vec/{arena,driver,pump}.h the C side, `model.md` 3a and 5 the theory.
+
+Every method raises a VecError (vecd.base.errors) whose class is the status, with `rule` and `reason`, and returns
+within its time-out. Methods may be called from any thread. The methods of the data path wait until the pump
+has done it; the pump gets round to them between two turns, so that takes well under a millisecond.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from types import TracebackType
+from typing import Self
+
+from vecd.base.errors import ConfigError
+
+# What a secret may come in.
+Secret = bytes | bytearray | memoryview
+
+# Seconds a caller waits for the pump before TimedOut. A turn lasts milliseconds; a guard that holds q, up to 1 s.
+TIMEOUT_S = 5.0
+
+# Drivers by name: module and class. Imported by `load` only, so that a card process has one vendor library at most.
+DRIVERS = {"soft": ("vecd.cards.soft", "SoftCard")}
+
+
+class EventKind(IntEnum):
+    """What the pump tells unasked; the numbers are VEC_EVENT_* of pump.h."""
+
+    CLOSED = 1  # a data connection of `instance` ended; `value` are left, `reason` says why
+    ATTACHED = 2  # a connection of `instance` proved its tag; `value` are attached now
+    IDLE = 3  # no request for a second: a good moment for clean()
+    OUT_OF_SERVICE = 4  # a wipe could not be checked: the card serves nobody any more
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    kind: EventKind
+    instance: int  # index, or -1
+    value: int
+    reason: str  # sentence of VEC_REASONS, or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What the guard asks before settle: instance index, or -1 for none."""
+
+    context: int
+    output: int
+    keys: tuple[int, ...]  # instances with a loaded key slot
+
+
+@dataclass(frozen=True, slots=True)
+class KeySlot:
+    instance: int
+    number: int  # N_K
+    algorithm: int  # VEC_ALG_*
+    usage: int
+    streams: int  # open now
+    drawn: int  # IVs drawn by the card
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Since the pump was made; of every connection together."""
+
+    requests: int
+    refused: int
+    bytes_in: int
+    bytes_out: int
+    turns: int
+    switches: int
+    wipes: int
+    discarded: int  # results that were ready when the right went
+    connections: int  # open now
+    keys: int  # loaded now
+    arena_used: int
+    arena_size: int
+
+
+class Card(ABC):
+    """One card. Made once per process; `close()` wipes everything it held."""
+
+    #: Name of the driver, as `card.hello` reports it.
+    driver: str
+
+    # ---- vault: what protocol code may do with secrets -----------------------------------------------------
+
+    @abstractmethod
+    def stage(self, secret: Secret, *, readable: bool = False) -> int:
+        """A handle of a copy in the arena; a writable `secret` (bytearray, memoryview of one) is overwritten at once.
+
+        readable: `peek` will show it (identity seeds); a K never is. Immutable bytes are overwritten by wipe(),
+        by whoever knows that nobody else refers to them. Raises Exhausted when the arena is full.
+        """
+
+    @abstractmethod
+    def kcv(self, handle: int, data: bytes) -> bytes:
+        """HMAC-SHA256 keyed by the staged secret, 32 bytes. Raises Unknown for a handle that is not there."""
+
+    @abstractmethod
+    def peek(self, handle: int) -> memoryview:
+        """The secret itself, without a copy, valid until drop(). Raises Denied unless staged readable."""
+
+    @abstractmethod
+    def drop(self, handle: int) -> None:
+        """The secret is overwritten and read back. Raises Unknown for a handle that is not there (any more)."""
+
+    @abstractmethod
+    def wipe(self, secret: Secret) -> None:
+        """The bytes of this very object are zero, even of immutable `bytes`: the caller is its only owner."""
+
+    # ---- data path: life ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def bind(self, matrices_fd: int, word_fd: int, card: int) -> None:
+        """Map what a guard passed (first, or after its restart); quiesced no longer. Starts the pump the first time.
+
+        The descriptors stay the caller's. The engine is wiped; key slots and connections stay: drop what the guard
+        does not know.
+        """
+
+    @abstractmethod
+    def quiesce(self) -> None:
+        """The guard is gone: q is set, every request is answered EBUSY until bind()."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """The pump has stopped, connections are closed, every secret is wiped. May be called twice."""
+
+    # ---- data path: what the guard and the broker ask for ---------------------------------------------------
+
+    @abstractmethod
+    def attach(self, fd: int, instance: int, tag: bytes, *, deadline_s: float = 5.0) -> None:
+        """The pump owns the descriptor from here (raised: it is still the caller's): READY is on its way.
+
+        Serves requests of this instance once the peer has sent exactly `tag` (32 bytes); wrong or late, it is
+        refused and closed. Events ATTACHED and CLOSED tell.
+        """
+
+    @abstractmethod
+    def load_key(self, instance: int, number: int, algorithm: int, usage: int, handle: int) -> None:
+        """loadkey, in a turn of its own: key slot N_K of the instance is active and `handle` used up.
+
+        Raises Denied with rule and reason (the handle is still there then), Exists, Exhausted, Malformed, Busy.
+        """
+
+    @abstractmethod
+    def drop_key(self, instance: int, number: int) -> None:
+        """The key slot and its streams are destroyed and read back. Raises NoKey when there is none."""
+
+    @abstractmethod
+    def drop_instance(self, instance: int) -> None:
+        """Nothing of the instance is left but residue in the engine (clean()): keys, streams, connections, output."""
+
+    @abstractmethod
+    def rescind(self, instance: int, attributes: int) -> None:
+        """Unsent output that needed one of these attributes is discarded; a connection with half a reply is cut."""
+
+    @abstractmethod
+    def clean(self) -> bool:
+        """R12(none): the engine is wiped and read back, no owner. False: it is out of service now."""
+
+    @abstractmethod
+    def residue(self) -> Residue: ...
+
+    @abstractmethod
+    def keys(self) -> Sequence[KeySlot]:
+        """Every loaded key slot, for card.hello."""
+
+    @abstractmethod
+    def counters(self) -> Counters: ...
+
+    # ---- data path: what it tells ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def event_fd(self) -> int:
+        """Readable while events() has something; the card's own, never to be closed or read by the caller."""
+
+    @abstractmethod
+    def events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(driver: str) -> type[Card]:
+    """The class of a driver. Raises ConfigError for a name that has no row."""
+    if driver not in DRIVERS:
+        raise ConfigError(f"no card driver {driver!r}", hint=f"known are: {', '.join(sorted(DRIVERS))}")
+    module, name = DRIVERS[driver]
+    return getattr(importlib.import_module(module), name)
