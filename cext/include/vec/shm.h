@@ -20,6 +20,8 @@
 
 #include <stdint.h>
 
+#include "vec/attribute.h"
+
 enum {
         VEC_SHM_MAGIC = 0x7645434d,    /* "vECM" */
         VEC_SHM_VERSION = 1,
@@ -66,18 +68,25 @@ struct vec_matrices {
 
 /*
  * Make the matrices: a memfd of the right size, mapped writable here and then sealed for everybody else,
- * MADV_DONTFORK and MADV_DONTDUMP. Returns 0 and the descriptor and mapping, which the caller owns
- * (vec_matrices_unmap, close), or a negative status with errno set.
+ * MADV_DONTFORK and MADV_DONTDUMP. Returns 0, the mapping, and a descriptor opened for reading only that may be
+ * passed on as it is; the caller owns both (vec_matrices_unmap, close). Or a negative status with errno set.
+ * levels: 4 to VEC_LEVELS_MAX.
  */
 int vec_matrices_create(uint64_t generation, uint32_t levels, int *ret_fd, struct vec_matrices **ret_map);
 
-/* Map somebody's matrices for reading only, after checking seals, size, magic and version. */
+/*
+ * Map somebody's matrices for reading only, after checking seals, size, magic and version. -VEC_EINTEGRITY where
+ * they are not matrices, -VEC_EVERSION where they are of another version; the descriptor stays the caller's.
+ */
 int vec_matrices_open(int fd, const struct vec_matrices **ret_map);
 void vec_matrices_unmap(const struct vec_matrices *map);
 
 /* One byte cell, stored with release; the guard's only way to change a cell. */
 void vec_cell_store(uint8_t *cell, uint8_t value);
 uint8_t vec_cell_load(const uint8_t *cell);
+
+/* One entity, stored by words; inside the bracket. */
+void vec_entity_store(struct vec_entity *entity, const struct vec_entity *value);
 
 /* Writer's seqlock bracket, and a reader's consistent copy (0, or -VEC_EBUSY after `tries`). */
 void vec_matrices_begin(struct vec_matrices *map);

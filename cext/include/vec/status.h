@@ -10,6 +10,9 @@
 #ifndef VEC_STATUS_H
 #define VEC_STATUS_H
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define VEC_STATUSES(X)                                                                              \
         X(OK,           0,  0, 0x00000000, "done")                                                   \
         X(EFAILED,      1,  1, 0x00000006, "failed")                                                 \
@@ -41,7 +44,18 @@ enum vec_status {
 #undef VEC_STATUS_ENUM
 };
 
-/* The sentence of a status; never NULL. */
+/* The table as data: the first of *ret_count rows, which live for ever. */
+struct vec_status_row {
+        const char *name;
+        uint8_t number;
+        int exit_code;
+        uint32_t ckr;
+        const char *sentence;
+};
+
+const struct vec_status_row *vec_status_rows(size_t *ret_count);
+
+/* The sentence of a status, positive or negative; never NULL. */
 const char *vec_status_sentence(int status);
 
 #endif

@@ -28,6 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vec/attribute.h"
+
 enum {
         VEC_WIRE_MAGIC = 0x76454331,   /* "vEC1" */
         VEC_WIRE_VERSION = 1,
@@ -52,15 +54,6 @@ enum {
         VEC_F_UNVERIFIED = 8,          /* reply: plaintext whose tag is not checked yet */
 };
 
-/* What a request needs: attribute to put data in, attribute to take the result out (model.md, section 1). */
-enum {
-        VEC_R = 1,
-        VEC_W = 2,
-        VEC_A = 4,
-        VEC_C = 8,
-        VEC_E = 16,
-};
-
 /* What a key may serve: the bits of `usage`, bound into kcv. */
 enum {
         VEC_USE_ENCRYPT = 1,
@@ -71,6 +64,7 @@ enum {
 
 /*
  * Data operations. X(name, number, in, out, usage bits needed or 0 for no key, may be streamed)
+ * in: the attribute that puts the data in; out: the one that takes the result out (attribute.h).
  * An operation without a row, or a row without attributes, cannot be asked for.
  */
 #define VEC_OPS(X)                                              \
@@ -160,6 +154,44 @@ enum vec_reason {
 #undef VEC_REASON_ENUM
 };
 
+/*
+ * The tables above as data, for what walks them (Python, tests). Each returns the first of *ret_count rows, which
+ * live for ever.
+ */
+struct vec_op_row {
+        const char *name;
+        uint8_t number, in, out, usage, stream;
+};
+
+struct vec_alg_row {
+        const char *name;
+        uint8_t number;
+        const char *text;              /* in protocol messages */
+        uint8_t key, iv, tag;          /* bytes */
+        const char *evp;
+};
+
+struct vec_control_row {
+        const char *name;
+        uint8_t number;
+        const char *request, *reply;
+};
+
+struct vec_reason_row {
+        const char *name;
+        uint8_t number, rule;
+        const char *sentence;
+};
+
+const struct vec_op_row *vec_op_rows(size_t *ret_count);
+const struct vec_alg_row *vec_alg_rows(size_t *ret_count);
+const struct vec_control_row *vec_control_rows(size_t *ret_count);
+const struct vec_reason_row *vec_reason_rows(size_t *ret_count);
+
+/* The row of a number, or NULL where the table has none. */
+const struct vec_op_row *vec_op_find(uint8_t number);
+const struct vec_alg_row *vec_alg_find(uint8_t number);
+
 /* The header, decoded. */
 struct vec_header {
         uint8_t op;
@@ -176,9 +208,24 @@ struct vec_header {
 };
 
 /*
- * Decode and check one header against the tables: magic, version, reserved, a known op, known flags, every
- * length within its limit. Returns 0, or a negative status with *ret_reason set; *ret is written only on 0,
- * except that a header whose magic is right always yields op and request, so that a refusal can name them.
+ * Decode and check one header against the tables; what is checked, in this order, and the status and reason of a
+ * failure:
+ *
+ *   magic                                                            EMALFORMED  BAD_HEADER
+ *   version                                                          EVERSION    BAD_HEADER
+ *   reserved 0, known flags, status 0 in a request and a row of
+ *   status.h in a reply                                              EMALFORMED  BAD_HEADER
+ *   op is a row, except in a refusal, which echoes what was asked    EMALFORMED  BAD_OP
+ *   data half: every length within its limit                         ETOOLARGE   BAD_LENGTH
+ *   control half: data within VEC_CONTROL_MAX                        ETOOLARGE   BAD_LENGTH
+ *                 no iv, aad or tag                                  EMALFORMED  BAD_LENGTH
+ *                 no flag but REPLY; key, stream, sequence 0         EMALFORMED  BAD_HEADER
+ *   data request: UNVERIFIED not set; FIRST exactly with sequence 0;
+ *                 stream 0 exactly in a one shot (FIRST and LAST);
+ *                 a stream only where the row allows one             EMALFORMED  BAD_HEADER
+ *
+ * Returns 0, or a negative status with *ret_reason set; *ret is written only on 0, except that a header whose
+ * magic is right always yields op and request, so that a refusal can name them.
  */
 int vec_header_parse(const uint8_t bytes[48], struct vec_header *ret, uint8_t *ret_reason);
 
