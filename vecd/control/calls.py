@@ -109,7 +109,7 @@ _ROWS = (
     # -- relay: broker <-> card -------------------------------------------------------------------------------
     Call("relay.register", "relay", "", {"body": "bytes"}, {"body": "bytes"},
          "Message 1 of the card's registration, answered by message 4.", to="broker"),
-    Call("instance.connections", "relay", "", {"instance": "bytes", "open": "int"}, FREE,
+    Call("instance.connections", "relay", "", {"user": "bytes", "instance": "bytes", "open": "int"}, FREE,
          "How many data connections the instance has on the card now; without any it is released after a while.",
          to="broker"),
     Call("verify.open", "relay", "", {"body": "bytes"}, {"body": "bytes"}, "Message 1, answered by message 2.",
