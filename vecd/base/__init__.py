@@ -1,1 +1,1 @@
-"""What knows nothing of our business: errors, events, configuration, paths, secrets, calls between processes, sandbox."""
+"""What knows nothing of our business: errors, events, configuration, paths, secrets, calls, sandbox."""

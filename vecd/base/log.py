@@ -25,13 +25,13 @@ _WORDS = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug
 
 _identifier = "vecd"
 _journal: socket.socket | None = None
-_debug = False
+_debug = os.environ.get("VECD_DEBUG", "") == "1"
 
 
-def open(identifier: str, *, debug: bool = False) -> int | None:
+def open(identifier: str) -> int | None:
     """Events of this process carry the identifier; the journal's descriptor, None when they go to stderr."""
-    global _identifier, _journal, _debug
-    _identifier, _debug = identifier, debug
+    global _identifier, _journal
+    _identifier = identifier
     if _journal is None and os.environ.get("JOURNAL_STREAM", "") == _stream_of(2):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         sock.settimeout(1.0)
@@ -42,6 +42,11 @@ def open(identifier: str, *, debug: bool = False) -> int | None:
         else:
             _journal = sock
     return None if _journal is None else _journal.fileno()
+
+
+def debugging() -> bool:
+    """Whether this process was started to be looked into (VECD_DEBUG): log lines may then quote exceptions."""
+    return _debug
 
 
 def _stream_of(fd: int) -> str | None:
@@ -97,9 +102,9 @@ def event(what: Event, **fields: Any) -> None:
             pass
     extra = " ".join(f"{k}={v}" for k, v in texts.items() if "{" + k + "}" not in what.sentence)
     clock = time.strftime("%H:%M:%S")
-    line = f"{clock} {_identifier} {_WORDS[what.priority]} {what.name}: {message}{' [' + extra + ']' if extra else ''}\n"
+    line = f"{clock} {_identifier} {_WORDS[what.priority]} {what.name}: {message}"
     try:
-        sys.stderr.write(line)
+        sys.stderr.write(line + (f" [{extra}]\n" if extra else "\n"))
         sys.stderr.flush()
     except (OSError, ValueError):
         pass
