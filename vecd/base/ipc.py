@@ -25,6 +25,7 @@ import os
 import secrets
 import select
 import socket
+import stat
 import struct
 import time
 import traceback
@@ -266,9 +267,11 @@ class Peer:
                 return
             except BlockingIOError:
                 pass
-            except OSError as e:
+            except OSError:
+                # Its last packet may say why it hung up.
+                self._readable()
                 self._end(None)
-                raise Gone(f"{self.name} went away", reason=os.strerror(e.errno or 0)) from None
+                raise self._gone("send") from None
             self._loop.add_writer(self._sock, self._writable)
         if len(self._queue) >= QUEUE_MAX:
             self._end(Busy(f"{self.name} does not read", reason=f"{QUEUE_MAX} packets wait for it"))
@@ -304,6 +307,9 @@ class Peer:
                 data, fds = _receive(self._sock)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                # It left packets of ours unread, and perhaps one for us: the error is told once, then comes the rest.
+                continue
             except TooLarge as e:
                 self._end(e, tell=True)
                 return
@@ -707,7 +713,11 @@ class BlockingPeer:
                 if left <= 0:
                     raise TimeoutError
                 self._sock.settimeout(left)
-                packet, got = _receive(self._sock)
+                try:
+                    packet, got = _receive(self._sock)
+                except ConnectionResetError:
+                    # Told once, before what the other end still had to say.
+                    packet, got = _receive(self._sock)
                 if not packet:
                     _close_all(got)
                     raise Gone(f"{call}: {self.path} hung up")
@@ -765,7 +775,10 @@ def listen(path: str | Path, *, mode: int = 0o600, uid: int = -1, gid: int = -1)
         except FileNotFoundError:
             pass
         except ConnectionRefusedError:
+            # The kernel says the same of a file that is no socket: that one is not ours to remove.
             with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISSOCK(os.lstat(address).st_mode):
+                    raise Exists(f"{path} is not a socket", hint="move it away") from None
                 os.unlink(address)
         except OSError as e:
             raise Exists(f"{path} is not ours to listen on", reason=os.strerror(e.errno or 0)) from None

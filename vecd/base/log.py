@@ -79,7 +79,7 @@ class _Fields(dict[str, str]):
         return "-"
 
 
-def event(what: Event, **fields: Any) -> None:
+def event(what: Event, /, **fields: Any) -> None:
     """The event is logged with its fields as VEC_NAME; never raises."""
     if what.priority >= DEBUG and not _debug:
         return
