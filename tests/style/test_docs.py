@@ -76,3 +76,10 @@ def test_every_rule_is_in_code_tests_and_documents(rule: str) -> None:
         assert any(word.search(path.read_text()) for path in under(folder, suffix=suffix)), (
             f"{rule} is not in {folder}/"
         )
+
+
+def test_documents_quote_promises_that_are_made() -> None:
+    made = {number for number, _ in promises()}
+    for path in DOCUMENTS:
+        quoted = set(re.findall(r"\bP\d+\b", path.read_text()))
+        assert quoted <= made, f"{relative(path)} quotes {', '.join(sorted(quoted - made))}"
