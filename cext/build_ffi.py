@@ -47,6 +47,9 @@ class Module:
     libraries: tuple[str, ...] = ()
 
 
+# The matrices and the card word: the same C on both sides of them.
+SHARED = ("status.c", "memfd.c", "shm.c", "card.c")
+
 # The guard loads _shm alone and so has no parser of guest bytes in it; the guest loads _wire alone.
 MODULES: dict[str, Module] = {
     "_wire": Module(
@@ -55,7 +58,7 @@ MODULES: dict[str, Module] = {
     ),
     "_shm": Module(
         headers=("vec/status.h", "vec/attribute.h", "vec/shm.h", "vec/card.h"),
-        sources=("status.c", "memfd.c", "shm.c", "card.c"),
+        sources=SHARED,
     ),
 }
 
