@@ -14,7 +14,8 @@ import time
 
 import pytest
 
-from vecd.base import ipc
+from vecd.base import door, ipc
+from vecd.base import peer as peer_module
 from vecd.base.errors import Busy, Caller, Denied, Exists, Gone, Internal, Malformed, TimedOut, TooLarge, Unreachable
 from vecd.base.types import Call, Table
 
@@ -263,7 +264,7 @@ def test_a_call_times_out_and_its_late_answer_is_dropped(world):
 
 
 def test_a_handler_that_never_ends_is_ended(world, monkeypatch):
-    monkeypatch.setattr(ipc, "HANDLER_S", 0.05)
+    monkeypatch.setattr(peer_module, "HANDLER_S", 0.05)
 
     async def body():
         async with world.up():
@@ -421,8 +422,8 @@ def test_calls_to_a_peer_that_is_killed_end_with_gone(world):
 
 
 def test_a_peer_that_does_not_read_costs_a_bounded_queue_and_its_connection(world, monkeypatch):
-    monkeypatch.setattr(ipc, "QUEUE_MAX", 4)
-    monkeypatch.setattr(ipc, "PENDING_MAX", 10000)
+    monkeypatch.setattr(peer_module, "QUEUE_MAX", 4)
+    monkeypatch.setattr(peer_module, "PENDING_MAX", 10000)
 
     async def body():
         async with world.up() as server:
@@ -570,7 +571,7 @@ def test_a_blocking_peer_asks_and_times_out(world):
 
 
 def test_sockets_made_in_advance_serve_connections_and_failed_tries_give_them_back(world, monkeypatch, tmp_path):
-    monkeypatch.setattr(ipc, "_spares", None)
+    monkeypatch.setattr(door, "_spares", None)
 
     async def body():
         async with world.up():
@@ -578,7 +579,7 @@ def test_sockets_made_in_advance_serve_connections_and_failed_tries_give_them_ba
             for _ in range(3):
                 with pytest.raises(Unreachable):
                     await ipc.connect(str(tmp_path / "none"), None, table=CLIENT, timeout=1)
-            monkeypatch.setattr(ipc, "_socket", None)
+            monkeypatch.setattr(door, "_socket", None)
             peer = await world.client()
             assert (await peer.call("echo", {"text": "a"}))["text"] == "a"
             peer.close()
