@@ -7,7 +7,7 @@ and the index it leans on cannot be wrong together; `indexes` holds the two agai
 (model section 2.)
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vecd.ppm.levels import TOP, USING, dominates
 from vecd.ppm.state import (
@@ -30,7 +30,10 @@ from vecd.ppm.state import (
     letters,
 )
 
-Property = Callable[[State], list[str]]
+Scope = Iterable[Key] | None
+"""The objects whose cells are looked at; None is all of them."""
+
+Property = Callable[..., list[str]]
 
 PROPERTIES: dict[str, Property] = {}
 """Name to predicate, in the order 1 to 10."""
@@ -44,17 +47,23 @@ def _property(name: str) -> Callable[[Property], Property]:
     return register
 
 
-def _held(state: State) -> Iterator[tuple[Key, Key, int]]:
+def _held(state: State, scope: Scope) -> Iterator[tuple[Key, Key, int]]:
     """Every cell of b that is not empty."""
-    for object, column in state.b.items():
-        for subject, byte in column.items():
+    for object in state.b if scope is None else scope:
+        for subject, byte in state.b[object].items():
             yield subject, object, byte
 
 
-def _cards(state: State) -> Iterator[Key]:
-    for key, entity in state.world.items():
-        if entity.kind == CARD and key in state.live:
+def _cards(state: State, scope: Scope) -> Iterator[Key]:
+    for key in state.world if scope is None else scope:
+        if state.world[key].kind == CARD and key in state.live:
             yield key
+
+
+def _levels(state: State, scope: Scope) -> Iterator[tuple[Key, int]]:
+    for key in state.level if scope is None else scope:
+        if key in state.level:
+            yield key, state.level[key]
 
 
 def _map(state: State, card: Key) -> set[Key]:
@@ -63,10 +72,10 @@ def _map(state: State, card: Key) -> set[Key]:
 
 
 @_property("simple security")
-def simple_security(state: State) -> list[str]:
+def simple_security(state: State, scope: Scope = None) -> list[str]:
     """1. Who can read is connected, and at or above what it reads."""
     level, found = state.level, []
-    for s, o, byte in _held(state):
+    for s, o, byte in _held(state, scope):
         if byte & (R | W):
             if not byte & C:
                 found.append(f"b[{s}][{o}] has {letters(byte)} without c")
@@ -77,10 +86,10 @@ def simple_security(state: State) -> list[str]:
 
 
 @_property("star")
-def star(state: State) -> list[str]:
+def star(state: State, scope: Scope = None) -> list[str]:
     """2. Data go up by a, stay level by w, come from below by r; the manager instructs what it dominates."""
     level, found = state.level, []
-    for s, o, byte in _held(state):
+    for s, o, byte in _held(state, scope):
         f_s, f_o = level.get(s, 0), level.get(o, 0)
         if byte & WORKING and not byte & C:
             found.append(f"b[{s}][{o}] has {letters(byte)} without c")
@@ -96,21 +105,21 @@ def star(state: State) -> list[str]:
 
 
 @_property("discretionary")
-def discretionary(state: State) -> list[str]:
+def discretionary(state: State, scope: Scope = None) -> list[str]:
     """3. Nothing is held that may not be asked for."""
     return [f"b[{s}][{o}] = {letters(byte)} is not within M[{s}][{o}] = {letters(state.may(s, o))}"
-            for s, o, byte in _held(state) if byte & ~state.may(s, o)]
+            for s, o, byte in _held(state, scope) if byte & ~state.may(s, o)]
 
 
 @_property("type")
-def typed(state: State) -> list[str]:
+def typed(state: State, scope: Scope = None) -> list[str]:
     """4. Rights exist between live things of the right kinds only: e* of the manager, a user on its own, an
     instance on a card; and no instance is without its user."""
     world, live, found = state.world, state.live, []
     for name, matrix in (("M", state.M), ("b", state.b)):
-        for o, column in matrix.items():
+        for o in matrix if scope is None else scope:
             what = world[o]
-            for s, byte in column.items():
+            for s, byte in matrix[o].items():
                 who = world[s]
                 if s not in live or o not in live:
                     found.append(f"{name}[{s}][{o}] = {letters(byte)}, and they are not both live")
@@ -122,7 +131,7 @@ def typed(state: State) -> list[str]:
                     fits = what.kind == CARD and who.kind == INSTANCE and not byte & ~GIVABLE
                 if not fits:
                     found.append(f"{name}[{s}][{o}] = {letters(byte)} is no right of {who.words} on {what.words}")
-    for key in live:
+    for key in live if scope is None else live & set(scope):
         owner = world[key].owner
         if owner is not None and owner not in live:
             found.append(f"{world[key].words} is live, and its owner {state.words(owner)} is not")
@@ -130,27 +139,28 @@ def typed(state: State) -> list[str]:
 
 
 @_property("top")
-def top(state: State) -> list[str]:
+def top(state: State, scope: Scope = None) -> list[str]:
     """5. L1 is the manager's, and only the manager's."""
-    return [f"{state.words(key)} is at L{level}" for key, level in state.level.items()
+    return [f"{state.words(key)} is at L{level}" for key, level in _levels(state, scope)
             if (level == TOP) != (key == MANAGER)]
 
 
 @_property("virtual")
-def virtual(state: State) -> list[str]:
+def virtual(state: State, scope: Scope = None) -> list[str]:
     """6. Everything live is at a level that it may take, and nothing else has a level."""
-    found = [f"{state.words(key)} is at L{level}, which it may not take" for key, level in state.level.items()
+    found = [f"{state.words(key)} is at L{level}, which it may not take" for key, level in _levels(state, scope)
              if level not in state.world[key].may]
-    found += [f"{state.words(key)} is live without a level" for key in state.live if key not in state.level]
-    found += [f"{state.words(key)} has a level and is not live" for key in state.level if key not in state.live]
+    found += [f"{state.words(key)} has {'a' if key in state.level else 'no'} level and is "
+              f"{'live' if key in state.live else 'not live'}"
+              for key in (state.world if scope is None else scope) if (key in state.live) != (key in state.level)]
     return found
 
 
 @_property("status")
-def status(state: State) -> list[str]:
+def status(state: State, scope: Scope = None) -> list[str]:
     """7. Free is Lp is unconnected and clean; using is L2; in control the slot owner's level is the card's."""
     found = []
-    for k in _cards(state):
+    for k in _cards(state, scope):
         st, f, cur = state.status_of(k), state.level.get(k, 0), state.current.get(k)
         empty = not _map(state, k) and k not in state.context and k not in state.output
         if not (st == FREE) == (f == state.levels.free) == empty:
@@ -162,18 +172,19 @@ def status(state: State) -> list[str]:
             found.append(f"{k} is {st} at L{f}: using and L{USING} go together")
         if st == CONTROL and cur is not None and f != state.level.get(cur):
             found.append(f"{k} is in control of {cur} at L{f}, and not at the level of {cur}")
-    found += [f"{k} is not live and has a status, slot owner, data or key slots" for k, entity in state.world.items()
-              if entity.kind == CARD and k not in state.live
+    found += [f"{k} is not live and has a status, slot owner, data or key slots"
+              for k in (state.world if scope is None else scope)
+              if state.world[k].kind == CARD and k not in state.live
               and (k in state.status or k in state.current or k in state.context or k in state.output
                    or state.keys[k])]
     return found
 
 
 @_property("slot")
-def slot(state: State) -> list[str]:
+def slot(state: State, scope: Scope = None) -> list[str]:
     """8. Only the slot owner holds r, w or a on a card, and the slot owner is connected."""
     found = []
-    for k in _cards(state):
+    for k in _cards(state, scope):
         cur = state.current.get(k)
         found += [f"b[{s}][{k}] = {letters(byte)}, and the slot of {k} belongs to {cur}"
                   for s, byte in state.b[k].items() if byte & WORKING and s != cur]
@@ -183,10 +194,10 @@ def slot(state: State) -> list[str]:
 
 
 @_property("residue")
-def residue(state: State) -> list[str]:
+def residue(state: State, scope: Scope = None) -> list[str]:
     """9. What is left in a card is the slot owner's, private data exist at L2 alone, and key slots go with c."""
     found = []
-    for k in _cards(state):
+    for k in _cards(state, scope):
         cur, ctx, out = state.current.get(k), state.context.get(k), state.output.get(k)
         found += [f"the {what} of {k} is of {whose}, and the slot is of {cur}"
                   for what, whose in (("engine", ctx), ("output", out))
@@ -203,10 +214,10 @@ def residue(state: State) -> list[str]:
 
 
 @_property("chain")
-def chain(state: State) -> list[str]:
+def chain(state: State, scope: Scope = None) -> list[str]:
     """10. An instance on a card has its user behind it."""
     found = []
-    for k in _cards(state):
+    for k in _cards(state, scope):
         for i in _map(state, k):
             owner = state.world[i].owner
             if owner is None or not state.holds(owner, i) & C:
@@ -214,9 +225,9 @@ def chain(state: State) -> list[str]:
     return found
 
 
-def violations(state: State) -> list[str]:
+def violations(state: State, scope: Scope = None) -> list[str]:
     """Everything that is wrong with the state, each with the name of its property."""
-    return [f"{name}: {sentence}" for name, predicate in PROPERTIES.items() for sentence in predicate(state)]
+    return [f"{name}: {sentence}" for name, predicate in PROPERTIES.items() for sentence in predicate(state, scope)]
 
 
 def secure(state: State) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from vecd.ppm.levels import USING, Level, dominates
+from vecd.ppm.request import Request, step
 from vecd.ppm.state import (
     BITS,
     CARD,
@@ -38,7 +39,6 @@ from vecd.ppm.state import (
     W,
     default_level,
 )
-from vecd.ppm.steps import Request, step
 
 YES, NO, UNCLEAR = "yes", "no", "?"
 

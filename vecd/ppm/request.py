@@ -1,5 +1,5 @@
 """
-Requests, and the next step in words: what a person does so that a request is made.
+Requests: what may be asked of the reference monitor, and in words, what has to happen so that it is asked.
 
 A refusal names one request that would remove its cause (`Decision.remedy`). Who makes such a
 request, and how, is this table: people speak to vecctl, guests connect, the card gives turns.
@@ -7,8 +7,8 @@ request, and how, is this table: people speak to vecctl, guests connect, the car
 
 from typing import Any, NamedTuple
 
-from vecd.ppm.levels import USING
-from vecd.ppm.state import INSTANCE, Key, State
+from vecd.ppm.levels import USING, Level
+from vecd.ppm.state import INSTANCE, MANAGER, Key, State
 
 
 class Request(NamedTuple):
@@ -27,6 +27,66 @@ class Request(NamedTuple):
     to: Any = None
     level: Any = None
     next: Any = None
+
+
+def connect(subject: Key, object: Key) -> Request:
+    """R1: c on an instance or a card."""
+    return Request("R1", subject, object)
+
+
+def append(subject: Key, object: Key) -> Request:
+    """R2: a."""
+    return Request("R2", subject, object)
+
+
+def write(subject: Key, object: Key) -> Request:
+    """R3: w."""
+    return Request("R3", subject, object)
+
+
+def read(subject: Key, object: Key) -> Request:
+    """R4: r."""
+    return Request("R4", subject, object)
+
+
+def instruct(object: Key) -> Request:
+    """R5: the manager takes e*."""
+    return Request("R5", MANAGER, object)
+
+
+def release(subject: Key, object: Key, attribute: str) -> Request:
+    """R6: give back one attribute; with c everything goes."""
+    return Request("R6", subject, object, attribute)
+
+
+def create(object: Key, level: Level | None = None) -> Request:
+    """R7: a named thing becomes live."""
+    return Request("R7", MANAGER, object, level=level)
+
+
+def destroy(object: Key) -> Request:
+    """R8: a free thing ends."""
+    return Request("R8", MANAGER, object)
+
+
+def give(to: Key, object: Key, attribute: str) -> Request:
+    """R9: `to` may ask for the attribute from now on."""
+    return Request("R9", MANAGER, object, attribute, to=to)
+
+
+def rescind(to: Key, object: Key, attribute: str) -> Request:
+    """R10: `to` may not ask for it any more, and does not hold it."""
+    return Request("R10", MANAGER, object, attribute, to=to)
+
+
+def move(subject: Key, object: Key, level: Level) -> Request:
+    """R11: the slot owner or the manager takes a card up (L2) or down, the manager an instance."""
+    return Request("R11", subject, object, level=level)
+
+
+def switch(card: Key, next: Key | None, subject: Key = MANAGER) -> Request:
+    """R12: the card is clean and its slot is `next`'s, or nobody's."""
+    return Request("R12", subject, card, next=next)
 
 
 def _name(state: State, key: Key | None) -> str:
