@@ -45,7 +45,7 @@ def explain(state: State, subject: Key, object: Key, what: str, *, operation: st
         "reason": decision.reason,
         "subject": state.words(request.subject),
         "object": state.words(request.object),
-        "reads": [read_json(cell) for cell in decision.reads],
+        "reads": [read_json(cell) for cell in dict.fromkeys(decision.reads)],
         "changes": [change_text(state, decision, n) for n in range(len(decision.changes))],
         "next": decision.next or ("" if decision.answer == YES else _ALAS[decision.answer]),
         "plan": [{"rule": s.rule, "step": step(state, s)} for s in steps],

@@ -523,7 +523,7 @@ def load_key(state: State, request: Request) -> Decision:
     i, k = request.subject, request.object
     look = Look(state)
     refused = _appends(look, request)
-    if refused:
+    if refused is not None:
         return refused
     return yes(look, request, _put("key", i, k, look.key(i, k), True)
                + _put("context", None, k, look.context(k), i))
@@ -535,7 +535,7 @@ def submit(state: State, request: Request) -> Decision:
     i, k = request.subject, request.object
     look = Look(state)
     refused = _appends(look, request)
-    if refused:
+    if refused is not None:
         return refused
     if not look.key(i, k):
         return no(look, request, RESIDUE, f"it has no key slot in {state.words(k)}", Request("loadkey", i, k))
@@ -566,7 +566,7 @@ def configure(state: State, request: Request) -> Decision:
     i, k = request.subject, request.object
     look = Look(state)
     refused = _in_control(look, request, W, "w")
-    if refused:
+    if refused is not None:
         return refused
     return yes(look, request, _put("output", None, k, look.output(k), i))
 
@@ -576,7 +576,7 @@ def fetch(state: State, request: Request) -> Decision:
     """The result goes to the slot owner: it is its own, by the residue property."""
     look = Look(state)
     refused = _in_control(look, request, R | W, "r")
-    if refused:
+    if refused is not None:
         return refused
     look.output(request.object)
     return yes(look, request)
