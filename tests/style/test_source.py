@@ -98,7 +98,7 @@ def test_nothing_is_left_to_do(path) -> None:
         assert word not in path.read_text(), f"{relative(path)}: {word}"
 
 
-@pytest.mark.parametrize("path", [path for path in under("tests", suffix=".py")], ids=relative)
+@pytest.mark.parametrize("path", under("tests", suffix=".py"), ids=relative)
 def test_a_skip_states_its_condition(path) -> None:
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in (
