@@ -50,7 +50,7 @@ def explain(state: State, subject: Key, object: Key, what: str, *, operation: st
         "next": decision.next or ("" if decision.answer == YES else _ALAS[decision.answer]),
         "plan": [{"rule": s.rule, "step": step(state, s)} for s in steps],
         "can_change": decision.answer == YES or bool(steps),
-        "in_turn": bool(steps) and all(s.rule in _IN_TURN for s in steps),
+        "in_turn": bool(steps) and all(s.rule in _IN_TURN and s.attribute != "c" for s in steps),
     }
     return answer
 

@@ -20,9 +20,9 @@ class Request(NamedTuple):
     here is checked yet: a request of the wrong form is what the rules answer with `?`.
     """
 
-    rule: str
-    subject: Key
-    object: Key
+    rule: Any
+    subject: Any
+    object: Any
     attribute: Any = None
     to: Any = None
     level: Any = None
@@ -91,7 +91,7 @@ def switch(card: Key, next: Key | None, subject: Key = MANAGER) -> Request:
 
 def _name(state: State, key: Key | None) -> str:
     """The bare name, as vecctl takes it: "instance A.1" without its kind."""
-    return state.words(key).rpartition(" ")[2] if key is not None else "none"
+    return state.words(key).rpartition(" ")[2] if key is not None else "nobody"
 
 
 def step(state: State, request: Request) -> str:

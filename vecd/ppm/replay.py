@@ -1,0 +1,133 @@
+"""
+Traces: the rules alone, line by line, no daemon.
+
+A trace is JSON lines. A `world` line says who may come to exist and starts afresh: nobody is live but the manager
+"m", and cards are live, free and clean. Each further line is one request; it gets one line of JSON with the
+decision, the rule, the reason and the whole state after it.
+
+    {"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}
+    {"rule": "R7", "subject": "m", "object": "A"}                               R1-R5, R7 (level), R8
+    {"rule": "R6", "subject": "a", "object": "k", "attribute": "c"}             R6
+    {"rule": "R9", "subject": "m", "to": "a", "object": "k", "attribute": "c"}  R9, R10
+    {"rule": "R11", "subject": "a", "object": "k", "level": 2}                  R11
+    {"rule": "R12", "subject": "m", "object": "k", "next": "a"}                 R12; next may be null
+    {"op": "submit", "subject": "a", "object": "k"}                             data operations
+
+Any bytes on a line are a request: what is none is answered `?`. Only a missing or impossible world is an error, because
+nothing after it would mean anything. (docs/model.md, "Traces".)
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from vecd.base.errors import Malformed
+from vecd.ppm.levels import Levels
+from vecd.ppm.request import Request
+from vecd.ppm.rules import RULES, UNCLEAR, decide
+from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, E, State, letters
+
+_WORLD = {"levels", "users", "instances", "cards"}
+_dumps = json.JSONEncoder(separators=(", ", ": ")).encode
+
+
+def replay(lines: Iterable[str]) -> Iterator[str]:
+    """One line of JSON for every request line, in order. Raises Malformed, with the line, for a world that is none."""
+    state: State | None = None
+    shown = ""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        entry = _parse(line)
+        if isinstance(entry, dict) and "world" in entry:
+            try:
+                state = world(entry["world"])
+            except ValueError as problem:
+                raise Malformed(f"line {number}: this is no world: {problem}",
+                                hint="see vecctl model replay --help") from problem
+            shown = _dumps(state_json(state))
+            continue
+        if state is None:
+            raise Malformed(f"line {number}: the first line of a trace has to be a world",
+                            hint='{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}')
+        request, wrong = request_of(entry)
+        if wrong:
+            yield _answer(UNCLEAR, request.rule, wrong, shown)
+            continue
+        decision = decide(state, request)
+        if decision.changes:
+            state.apply(decision.changes)
+            shown = _dumps(state_json(state))
+        yield _answer(decision.answer, request.rule, decision.reason, shown)
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _answer(answer: str, rule: Any, reason: str, shown: str) -> str:
+    name = rule[:20] if type(rule) is str else None
+    return (f'{{"decision": {_dumps(answer)}, "rule": {_dumps(name)}, "reason": {_dumps(reason)}, '
+            f'"state": {shown}}}')
+
+
+def world(data: Any) -> State:
+    """The first state of a trace. Raises ValueError in words."""
+    if not isinstance(data, dict) or not set(data) <= _WORLD or "levels" not in data:
+        raise ValueError(f"it needs levels, users, instances and cards, and nothing else: {data!r:.80}")
+    users, instances, cards = data.get("users", []), data.get("instances", {}), data.get("cards", [])
+    if not isinstance(users, list) or not isinstance(instances, dict) or not isinstance(cards, list):
+        raise ValueError("users and cards are lists of names, instances an object from name to user")
+    for name in (*users, *instances, *instances.values(), *cards):
+        if type(name) is not str:
+            raise ValueError(f"{name!r:.40} is not a name: names are strings")
+    state = State(Levels(data["levels"]))
+    for user in users:
+        state.name(user, USER)
+    for instance, owner in instances.items():
+        state.name(instance, INSTANCE, owner)
+    for card in cards:
+        state.name(card, CARD)
+        state.restore(state.snapshot() | {("live", None, card, True), ("level", None, card, state.levels.free),
+                                          ("M", MANAGER, card, E)})
+    return state
+
+
+def request_of(entry: Any) -> tuple[Request, str]:
+    """The request of a line, and "" or why it is none. A rule is not an operation, nor the other way round."""
+    if not isinstance(entry, dict) or ("rule" in entry) == ("op" in entry):
+        return Request("", "", ""), "the line is not an object with a rule or an op"
+    rule = entry["rule"] if "rule" in entry else entry["op"]
+    request = Request(rule, entry.get("subject"), entry.get("object"), entry.get("attribute"), entry.get("to"),
+                      entry.get("level"), entry.get("next"))
+    if type(rule) is not str or rule not in RULES or (rule[0] == "R") != ("rule" in entry):
+        return request, f"there is no {'rule' if 'rule' in entry else 'operation'} {rule!r:.40}"
+    if rule == "R12" and "next" not in entry:
+        return request, "R12 needs next: an instance or null"
+    return request, ""
+
+
+def state_json(state: State) -> dict[str, Any]:
+    """The whole state in the form of a trace: attributes in the order r w a c e, empty cells left out."""
+    current, context, output = state.current.get, state.context.get, state.output.get
+    return {
+        "M": _matrix(state.M),
+        "b": _matrix(state.b),
+        "live": sorted(state.live, key=str),
+        "level": {str(key): state.level[key] for key in sorted(state.level, key=str)},
+        "cards": {str(k): {"status": state.status_of(k), "current": current(k), "context": context(k),
+                           "output": output(k), "keys": sorted(state.keys[k], key=str)}
+                  for k in sorted(state.keys, key=str) if k in state.live},
+    }
+
+
+def _matrix(columns: dict[Any, dict[Any, int]]) -> dict[str, str]:
+    return {f"{s}>{o}": letters(byte) for o, column in sorted(columns.items(), key=_first)
+            for s, byte in sorted(column.items(), key=_first)}
+
+
+def _first(item: tuple[Any, Any]) -> str:
+    return str(item[0])
