@@ -24,6 +24,9 @@ STATEMENT_MAX_S = 300
 # A machine waits so long in one state of the protocol, seconds.
 STATE_TIMEOUT_S = 5.0
 
+# `property` of the refusal of a nonce that was used before: the library draws new randomness and starts again.
+FRESH = "freshness"
+
 USER, CARD, BROKER = "user", "card", "broker"
 ROLES = (USER, CARD, BROKER)
 

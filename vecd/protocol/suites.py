@@ -1,7 +1,8 @@
 """Suites: which signature, which HPKE, how keys look as bytes. The only door to `cryptography` in this package.
 
-RFC 9180 (HPKE, base mode, single shot); suite 2's KEM is MLKEM768-X25519, 0x647a (draft-ietf-hpke-pq; X-Wing,
-draft-connolly-cfrg-xwing-kem), whose public key is the ML-KEM-768 key followed by the X25519 key. docs/protocol.md, "Suites".
+RFC 9180 (HPKE, base mode, single shot). The KEM of suite 2 is MLKEM768-X25519, 0x647a (draft-ietf-hpke-pq; X-Wing,
+draft-connolly-cfrg-xwing-kem); its public key is the ML-KEM-768 key followed by the X25519 key. docs/protocol.md,
+"Suites".
 There is no negotiation: the first byte of a key is its suite, and the certificate decides.
 """
 

@@ -1,0 +1,1 @@
+"""The authority's register: profile and registrar are pure, the store is SQLite."""
