@@ -193,9 +193,9 @@ def _keys(path: Path, table: str, kind: type, given: Any, into: dict[str, Any], 
 
 
 def _value(path: Path, key: str, f: dataclasses.Field[Any], value: Any) -> Any:
-    word = str(f.type)
+    word, given = str(f.type), value
     # TOML has booleans; to Python they are integers.
-    if not isinstance(value, _WORDS[word]) or (isinstance(value, bool) and word != "bool"):
+    if not isinstance(given, _WORDS[word]) or (isinstance(given, bool) and word != "bool"):
         raise ConfigError(f"{path}: {key} = {value!r:.64}", reason=f"it must be of type {word}")
     low, high = f.metadata.get("range", (None, None))
     if low is not None and not low <= value <= high:
