@@ -18,6 +18,7 @@ from vecd.guest.control import Control, Place
 from vecd.guest.deadline import Deadline
 from vecd.guest.transport import Address
 from vecd.protocol.identity import Identity, KeyRecord
+from vecd.protocol.messages import FRESH
 from vecd.protocol.user import UserParty, UserRun
 
 # A verified run is used within this time, or a fresh one is made: broker and card give it 5 s.
@@ -83,7 +84,7 @@ class StartUp:
                 return self._verified(link, deadline)
             except ProtocolRefused as refusal:
                 # A guest restored from a snapshot repeats its nonce: the second run draws another.
-                if "nonce" not in refusal.reason or "seen" not in refusal.reason:
+                if refusal.property != FRESH:
                     raise
                 return self._verified(link, deadline)
         except Unknown:
@@ -156,7 +157,7 @@ class StartUp:
                 self.timings.pop("2-5", None)
                 self.timings.pop("8-11", None)
                 total = self.timings.pop("total")
-                ordered = sorted({**self.timings, **times}.items(), key=lambda item: int(item[0]))
+                ordered = sorted({**self.timings, **times}.items(), key=_order)
                 self.timings.clear()
                 self.timings.update(ordered)
                 self.timings["total"] = total
@@ -173,3 +174,8 @@ class _Clock:
         now = time.perf_counter()
         self._table[name] = (now - self._at) * 1000.0
         self._at = now
+
+
+def _order(item: tuple[str, float]) -> tuple[int, str]:
+    name = item[0]
+    return (int(name), "") if name.isdecimal() else (0, name)

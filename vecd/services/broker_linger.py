@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 @dataclass
 class _Use:
+    id_u: bytes
     connections: int
     idle_since_s: float
 
@@ -24,14 +25,14 @@ class Linger:
         self._linger_s = linger_s
         self._uses: dict[tuple[str, bytes], _Use] = {}
 
-    def touched(self, card: str, instance: bytes, now_s: float) -> None:
-        """The instance was verified or loaded a key just now."""
-        use = self._uses.setdefault((card, instance), _Use(0, now_s))
+    def touched(self, card: str, instance: bytes, id_u: bytes, now_s: float) -> None:
+        """The instance was connected or loaded a key just now."""
+        use = self._uses.setdefault((card, instance), _Use(id_u, 0, now_s))
         use.idle_since_s = now_s
 
-    def counted(self, card: str, instance: bytes, connections: int, now_s: float) -> None:
+    def counted(self, card: str, instance: bytes, id_u: bytes, connections: int, now_s: float) -> None:
         """The card counts so many data connections of the instance now."""
-        use = self._uses.setdefault((card, instance), _Use(connections, now_s))
+        use = self._uses.setdefault((card, instance), _Use(id_u, connections, now_s))
         if use.connections or connections:
             use.idle_since_s = now_s
         use.connections = connections
@@ -41,8 +42,10 @@ class Linger:
         for key in [key for key in self._uses if key[0] == card and instance in (None, key[1])]:
             del self._uses[key]
 
-    def due(self, now_s: float) -> list[tuple[str, bytes]]:
-        """Every (card, instance) whose time is over."""
+    def due(self, now_s: float) -> list[tuple[str, bytes, bytes]]:
+        """Every (card, instance, its user) whose time is over."""
         return [
-            key for key, use in self._uses.items() if not use.connections and now_s - use.idle_since_s >= self._linger_s
+            (card, instance, use.id_u)
+            for (card, instance), use in self._uses.items()
+            if not use.connections and now_s - use.idle_since_s >= self._linger_s
         ]
