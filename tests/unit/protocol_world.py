@@ -81,7 +81,7 @@ class World:
         keys = suites.generate(self.suite)
         e = enrol_broker(invitation, keys, os.urandom, self.tick)
         m2 = registration2(invitation.id, keys, invitation.ca, e.message)
-        return e.accept(self.authority.register(m2, self.now), self.now, self.tick)
+        return e.accept(self.authority.register(m2, self.now).body, self.now, self.tick)
 
     def enrol_card(self, name, suite=None, invitation=None) -> Identity:
         invitation = invitation or self.invite("card", name)
@@ -96,7 +96,7 @@ class World:
         return e.accept(self.registered(e.message, "user"), self.now, self.tick)
 
     def registered(self, message1, role) -> bytes:
-        return self.authority.register(self.broker.relay_registration(message1, role), self.now)
+        return self.authority.register(self.broker.relay_registration(message1, role), self.now).body
 
     def card(self, name, suite=None) -> CardParty:
         return CardParty(self.enrol_card(name, suite), MemoryVault(), os.urandom, algs=ALGS, usages=USAGES)

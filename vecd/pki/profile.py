@@ -19,7 +19,7 @@ class Profile:
     # V, O and keybad; never more than 300 (messages.STATEMENT_MAX_S).
     statement_s: int = 300
     # Enrolment tokens, unless the operator says otherwise; and the most the operator may say.
-    token_s: int = 3600
+    token_s: int = _DAY_S
     token_max_s: int = 30 * _DAY_S
     # Registered keys of one user that are not revoked.
     keys_per_user: int = 1024

@@ -161,12 +161,31 @@ class Profile(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """Message 4 or 10. `ok` is false where message 10 says "keybad"."""
+class Certified:
+    """Registration 3, and what it certifies."""
 
+    body: bytes
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The keyreg statement, and what it says."""
+
+    body: bytes
+    key: KeyRegistered
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Message 4 or 10. `ok` is false where message 10 says "keybad"; `number` is N_K, 0 where none is given."""
+
+    id_c: bytes
+    id_u: bytes
     to_card: bytes
     to_user: bytes
     ok: bool = True
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +221,7 @@ class Authority:
 
     # ---- registration ----------------------------------------------------------------------------------------
 
-    def register(self, message2: bytes, now: int) -> bytes:
+    def register(self, message2: bytes, now: int) -> Certified:
         """Registration 3: the certificate, sealed to the party that registers."""
         rule = "registration 2"
         m2 = unpack(Reg2, message2, rule)
@@ -239,7 +258,7 @@ class Authority:
             statement = signed(self._keys, "cert", c)
             t.certify(c, statement)
             sealed = self._seal(r.pkE_x, "cert", pack(CertContext(r.id_x, r.n_x)), statement, rule)
-        return pack(ToParty(r.id_x, sealed))
+        return Certified(pack(ToParty(r.id_x, sealed)), c)
 
     def _use_token(self, t: Transaction, role: str, id_x: bytes, inner: RegInner, now: int, rule: str) -> None:
         token = t.token(id_x)
@@ -292,7 +311,7 @@ class Authority:
             t.add_session(sid, SessionRow(m1.id_u, m1.id_c, user.serial, card.serial, exp, False))
             to_card = self._seal(card.pkE, "v5", context(m1.id_c), statement, rule)
             to_user = self._seal(user.pkE, "v6", context(m1.id_u), statement, rule)
-        return Both(pack(ToParty(m1.id_c, to_card)), pack(ToParty(m1.id_u, to_user)))
+        return Both(m1.id_c, m1.id_u, pack(ToParty(m1.id_c, to_card)), pack(ToParty(m1.id_u, to_user)))
 
     # ---- key loading -----------------------------------------------------------------------------------------
 
@@ -327,11 +346,12 @@ class Authority:
             statement = signed(self._keys, "keyok" if key is not None else "keybad", o)
             to_card = self._seal(card.pkE, "k11", context(m.id_c, sid), statement, rule)
             to_user = self._seal(user.pkE, "k12", context(m.id_u, sid), statement, rule)
-        return Both(pack(ToSession(m.id_c, sid, to_card)), pack(ToSession(m.id_u, sid, to_user)), key is not None)
+        first, second = pack(ToSession(m.id_c, sid, to_card)), pack(ToSession(m.id_u, sid, to_user))
+        return Both(m.id_c, m.id_u, first, second, key is not None, number)
 
     # ---- further keys ----------------------------------------------------------------------------------------
 
-    def key(self, id_u: bytes, message: bytes, now: int) -> bytes:
+    def key(self, id_u: bytes, message: bytes, now: int) -> Registered:
         """The keyreg statement: a further key of this user is registered."""
         rule = "key"
         f = unpack(FromUser, message, rule)
@@ -344,7 +364,8 @@ class Authority:
             require(verified(user.pkS, "key", body, m.s), rule, "it is not signed by its user")  # K.6
             self._fresh(t, id_u, m.n_u, rule)  # K.7
             serial = self._add_key(t, id_u, m.name, m.alg, m.usage, m.kcv, m.r_K, rule)  # K.8
-        return signed(self._keys, "keyreg", KeyRegistered(id_u, m.n_u, m.name, m.alg, m.usage, m.kcv, serial))
+        answer = KeyRegistered(id_u, m.n_u, m.name, m.alg, m.usage, m.kcv, serial)
+        return Registered(signed(self._keys, "keyreg", answer), answer)
 
     def keyrev(self, id_u: bytes, message: bytes, now: int) -> Revocation:
         """The keyrev statement; asked again (with a new nonce), the same is said again."""
