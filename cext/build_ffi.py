@@ -60,6 +60,18 @@ MODULES: dict[str, Module] = {
         headers=("vec/status.h", "vec/attribute.h", "vec/shm.h", "vec/card.h"),
         sources=SHARED,
     ),
+    "_card": Module(
+        headers=(
+            *("vec/status.h", "vec/attribute.h", "vec/wire.h", "vec/shm.h", "vec/card.h"),
+            *("vec/arena.h", "vec/driver.h", "vec/pump.h"),
+        ),
+        sources=(
+            *SHARED,
+            *("wire.c", "locked.c", "arena.c", "vault.c", "driver_soft.c"),
+            *("credit.c", "slot.c", "request.c", "conn.c", "turn.c", "mailbox.c", "pump.c"),
+        ),
+        libraries=("crypto",),
+    ),
 }
 
 DEFINES = ("-D_GNU_SOURCE", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2")

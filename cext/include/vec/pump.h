@@ -1,0 +1,112 @@
+/*
+ * The pump: the data path of one card in one thread, from a guest's bytes to the card and back.
+ *
+ * vec_pump_run is that thread. It waits with epoll on every data connection and on a mailbox; between two
+ * turns it does what the mailbox asks. A turn is model.md 3a for the instance whose turn it is: switch if it
+ * does not own the slot, take a, up, enter, run the batch, leave, down, take r, enter, write the replies, leave, give r back.
+ * Instances with requests take turns in a ring; connections of an instance likewise. Nothing on the way of a
+ * request takes a lock or waits for another process; a step that finds q set (the guard is revoking) is asked
+ * again for busy_ms, while the commands that the guard may be waiting for are served.
+ *
+ * Where data stand: a request in the buffer of its connection, which it never leaves (the engine reads it
+ * there, and R11 down overwrites what it read), a result in the engine's buffer, what the guest did not take at
+ * once in a buffer of its connection. docs/cards.md has the whole text.
+ *
+ * Every other function may be called from any thread and waits until the pump has done it, timeout_ms at most. They
+ * return 0 or a negative status; *ret_reason is a row of VEC_REASONS, written always.
+ */
+#ifndef VEC_PUMP_H
+#define VEC_PUMP_H
+
+#include <stdint.h>
+
+#include "vec/driver.h"
+
+struct vec_pump_options {
+        uint64_t credit;               /* bytes of buffers for large frames and replies, all connections together */
+        uint32_t connections;          /* open at a time */
+        uint32_t stall_ms;             /* a frame, or an answer, that does not move for so long ends its connection */
+        uint32_t busy_ms;              /* how long a step that finds the card quiesced is asked again */
+        uint32_t idle_ms;              /* VEC_EVENT_IDLE after so long without a request */
+        uint64_t iv_max;               /* IVs drawn per key */
+        uint64_t stream_max;           /* bytes of a stream under one IV; the algorithm's own limit where it is less */
+};
+
+/* The values docs/cards.md promises. */
+void vec_pump_defaults(struct vec_pump_options *ret);
+
+enum vec_event_kind {
+        VEC_EVENT_CLOSED = 1,          /* value: connections of the instance left; reason: why */
+        VEC_EVENT_ATTACHED = 2,        /* value: connections of the instance that proved their tag */
+        VEC_EVENT_IDLE = 3,
+        VEC_EVENT_OUT_OF_SERVICE = 4,
+};
+
+struct vec_event {
+        uint8_t kind;
+        uint8_t reason;
+        uint32_t instance;             /* or VEC_NONE */
+        uint64_t value;
+};
+
+struct vec_residue {
+        uint32_t context, output;      /* instance, or VEC_NONE */
+};
+
+struct vec_key_slot {
+        uint32_t instance;
+        uint64_t number;
+        uint8_t alg, usage;
+        uint32_t streams;
+        uint64_t drawn;
+};
+
+struct vec_counters {
+        uint64_t requests, refused, bytes_in, bytes_out, turns, switches, wipes, discarded, connections, keys;
+};
+
+typedef struct vec_pump vec_pump;
+
+/* The driver's engine and the engine's buffer are made here; vec_arena_prepare came before. */
+int vec_pump_new(const struct vec_driver *driver, const struct vec_pump_options *options, vec_pump **ret_pump);
+/* Returns after vec_pump_stop. Everything of every instance is destroyed then. */
+int vec_pump_run(vec_pump *pump);
+/* Only when nobody runs it (any more). */
+void vec_pump_free(vec_pump *pump);
+
+/* Ask it to end, without waiting: whoever joins the thread waits. */
+void vec_pump_stop(vec_pump *pump);
+
+/* The guard's memory: maps both, forgets the former two, wipes the engine. The descriptors stay the caller's. */
+int vec_pump_bind(vec_pump *pump, int matrices_fd, int word_fd, uint32_t card, uint32_t timeout_ms,
+                  uint8_t *ret_reason);
+/* The guard is gone: q, and EBUSY for everyone until the next bind. */
+int vec_pump_quiesce(vec_pump *pump, uint32_t timeout_ms, uint8_t *ret_reason);
+
+/*
+ * Serve a connected stream socket for the instance once it sent `tag`. Owns fd after 0. -VEC_EMALFORMED for a
+ * descriptor that is not a stream socket of AF_UNIX or AF_VSOCK, -VEC_EEXHAUSTED beyond options.connections.
+ */
+int vec_pump_attach(vec_pump *pump, int fd, uint32_t instance, const uint8_t tag[32], uint32_t deadline_ms,
+                    uint32_t timeout_ms, uint8_t *ret_reason);
+/* loadkey in a turn of its own; uses up the handle after 0. -VEC_EEXISTS where the instance has that number. */
+int vec_pump_load_key(vec_pump *pump, uint32_t instance, uint64_t number, uint8_t alg, uint8_t usage,
+                      uint64_t handle, uint32_t timeout_ms, uint8_t *ret_reason);
+int vec_pump_drop_key(vec_pump *pump, uint32_t instance, uint64_t number, uint32_t timeout_ms, uint8_t *ret_reason);
+int vec_pump_drop_instance(vec_pump *pump, uint32_t instance, uint32_t timeout_ms, uint8_t *ret_reason);
+int vec_pump_rescind(vec_pump *pump, uint32_t instance, uint8_t attributes, uint32_t timeout_ms,
+                     uint8_t *ret_reason);
+/* R12(none). -VEC_EHARDWARE: the wipe could not be checked, the card is out of service. */
+int vec_pump_clean(vec_pump *pump, uint32_t timeout_ms, uint8_t *ret_reason);
+int vec_pump_residue(vec_pump *pump, struct vec_residue *ret, uint32_t timeout_ms, uint8_t *ret_reason);
+/* Up to `most` key slots; *ret_count is how many there are. */
+int vec_pump_keys(vec_pump *pump, struct vec_key_slot *ret, uint32_t most, uint32_t *ret_count,
+                  uint32_t timeout_ms, uint8_t *ret_reason);
+int vec_pump_counters(vec_pump *pump, struct vec_counters *ret, uint32_t timeout_ms, uint8_t *ret_reason);
+
+/* Readable while there are events. */
+int vec_pump_event_fd(const vec_pump *pump);
+/* The next event, or -VEC_EUNKNOWN when there is none. Never waits. */
+int vec_pump_event(vec_pump *pump, struct vec_event *ret);
+
+#endif
