@@ -1,7 +1,7 @@
 """Compile a C test against the project's own sources."""
 
-import shlex
 import os
+import shlex
 import subprocess
 from pathlib import Path
 

@@ -151,11 +151,22 @@ def frame(
     return Frame(Header(op, flags, status, request, key, stream, sequence, **lengths), iv, aad, data, tag)
 
 
-def reply_to(asked: Header, *, status: int = 0, flags: int = 0, **parts: bytes) -> Frame:
+def reply_to(
+    asked: Header, *, status: int = 0, flags: int = 0, iv: bytes = b"", data: bytes = b"", tag: bytes = b""
+) -> Frame:
     """The reply to a request: it echoes op, request, key, stream, sequence, FIRST and LAST."""
-    echoed = (asked.flags & ops.F_ONE_SHOT) | ops.F_REPLY | flags
-    where = {"request": asked.request, "key": asked.key, "stream": asked.stream, "sequence": asked.sequence}
-    return frame(asked.op, flags=echoed, status=status, **where, **parts)
+    return frame(
+        asked.op,
+        flags=(asked.flags & ops.F_ONE_SHOT) | ops.F_REPLY | flags,
+        status=status,
+        request=asked.request,
+        key=asked.key,
+        stream=asked.stream,
+        sequence=asked.sequence,
+        iv=iv,
+        data=data,
+        tag=tag,
+    )
 
 
 def build_refusal(reason: int) -> bytes:
@@ -279,4 +290,3 @@ class Reader:
     def _check(self) -> None:
         if self._failed is not None:
             raise self._failed.with_traceback(None)
-

@@ -1,0 +1,164 @@
+/*
+ * card.c on threads: two workers, the card thread and a guard that revokes, answers and gives again, for some seconds.
+ * Built with ThreadSanitizer by test_card_stress.py.
+ *
+ * usage: stress_card drain|abort|force SECONDS
+ *
+ * drain: the guard waits for whatever is in flight. The engine is plain memory: a worker writes its cell of it while it
+ * is inside, the card thread wipes all of it in `down`; ThreadSanitizer sees whether the card word orders the two.
+ * abort: the guard waits for nothing; a leave after an abort must say no. force: it takes the card's own steps
+ * away as well. In both a thread may still be at work when it is written off, so the engine is left alone.
+ *
+ * A violation is a result that counts (leave answers 0) although a revocation was answered between enter and leave, or
+ * before enter without the right having been given again. Prints violations and counts; exit 1 if there are any.
+ * With -DNAIVE a worker asks vec_card_allows and then works, without enter: there must be violations.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "vec/card.h"
+#include "vec/status.h"
+
+enum { CARD_INDEX = 1, INSTANCE = 3, WORKERS = 2, POLLS = 64 };
+
+static vec_card_word *word;
+static struct vec_matrices *matrices;
+static unsigned engine[WORKERS];
+static atomic_int stop, forcing, draining;
+static atomic_long answers, counted, discarded, refused, turns, violations, cut_short;
+/* Odd from an answer until the right is given again; so it differs between any two grants. */
+static atomic_ulong epoch;
+
+static void *work(void *argument)
+{
+        size_t me = (size_t)argument;
+
+        while (!atomic_load(&stop)) {
+                unsigned long then, now;
+                int r;
+
+#ifdef NAIVE
+                r = vec_card_allows(vec_word_load(word), INSTANCE, VEC_A) ? 0 : -VEC_EDENIED;
+                then = atomic_load(&epoch);
+#else
+                uint64_t generation;
+
+                r = vec_card_enter(word, INSTANCE, VEC_A, 1, &generation);
+                then = atomic_load(&epoch);
+#endif
+                if (r < 0) {
+                        atomic_fetch_add(&refused, 1);
+                        continue;
+                }
+                if (atomic_load(&draining))
+                        engine[me]++;
+                /* Others get their chance while it is inside. */
+                sched_yield();
+                /* The last moment at which this request is certainly inside. */
+                now = atomic_load(&epoch);
+#ifndef NAIVE
+                r = vec_card_leave(word, 1, generation);
+#endif
+                if (r < 0) {
+                        atomic_fetch_add(&discarded, 1);
+                        continue;
+                }
+                atomic_fetch_add(&counted, 1);
+                if (then != now || (then & 1))
+                        atomic_fetch_add(&violations, 1);
+        }
+        return NULL;
+}
+
+static void *run_card(void *unused)
+{
+        (void)unused;
+        while (!atomic_load(&stop)) {
+                uint64_t seen;
+                uint8_t why;
+
+                if (vec_card_take(word, matrices, CARD_INDEX, INSTANCE, VEC_A, &why) == 0 &&
+                    vec_card_up(word, INSTANCE) == 0)
+                        atomic_fetch_add(&turns, 1);
+                if (vec_card_down_begin(word, INSTANCE, &seen) == 0) {
+                        if (atomic_load(&draining))
+                                for (size_t at = 0; at < WORKERS; at++)
+                                        engine[at] = 0;
+                        if (vec_card_down_end(word, seen) < 0)
+                                atomic_fetch_add(&cut_short, 1);
+                }
+        }
+        return NULL;
+}
+
+static void revoke(void)
+{
+        uint8_t *cell = &matrices->card_m[CARD_INDEX][INSTANCE];
+        uint64_t before;
+        int polls = 0;
+
+        vec_cell_store(cell, VEC_C | VEC_R);
+        while (vec_card_revoke_begin(word, INSTANCE, VEC_A, &before) < 0)
+                if (atomic_load(&forcing) && polls++ == POLLS) {
+                        vec_card_revoke_force(word, INSTANCE, VEC_A, &before);
+                        break;
+                }
+        while (vec_card_drained(word) < 0)
+                if (!atomic_load(&draining))
+                        vec_card_abort(word);
+        if (vec_card_revoke_end(word) < 0)
+                atomic_fetch_add(&violations, 1);
+        /* The answer. */
+        atomic_fetch_add(&epoch, 1);
+        atomic_fetch_add(&answers, 1);
+        sched_yield();
+        if (vec_word_decode(vec_word_load(word)).held & VEC_A)
+                atomic_fetch_add(&violations, 1);
+        /* Given again: even before the cell says so, or a take could be quicker than this line. */
+        atomic_fetch_add(&epoch, 1);
+        vec_cell_store(cell, VEC_C | VEC_R | VEC_A);
+}
+
+int main(int argc, char **argv)
+{
+        pthread_t threads[WORKERS + 1];
+        struct timespec end, now;
+        uint64_t seen;
+        int fd;
+
+        matrices = calloc(1, sizeof *matrices);
+        if (argc != 3 || !matrices || vec_word_create(0, &fd, &word) < 0)
+                return 2;
+        atomic_store(&draining, strcmp(argv[1], "drain") == 0);
+        atomic_store(&forcing, strcmp(argv[1], "force") == 0);
+        matrices->card_m[CARD_INDEX][INSTANCE] = VEC_C | VEC_R | VEC_A;
+        matrices->card_b[CARD_INDEX][INSTANCE] = VEC_C;
+        if (vec_card_connect(word) < 0 || vec_card_switch_begin(word, &seen) < 0 ||
+            vec_card_switch_end(word, matrices, CARD_INDEX, INSTANCE, seen) < 0)
+                return 2;
+        for (size_t at = 0; at < WORKERS; at++)
+                if (pthread_create(&threads[at], NULL, work, (void *)at))
+                        return 2;
+        if (pthread_create(&threads[WORKERS], NULL, run_card, NULL))
+                return 2;
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        end.tv_sec += atoi(argv[2]);
+        do {
+                struct timespec nap = {.tv_nsec = 20000};
+
+                revoke();
+                nanosleep(&nap, NULL);
+                clock_gettime(CLOCK_MONOTONIC, &now);
+        } while (now.tv_sec < end.tv_sec || (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+        atomic_store(&stop, 1);
+        for (size_t at = 0; at <= WORKERS; at++)
+                pthread_join(threads[at], NULL);
+        printf("violations=%ld answers=%ld turns=%ld counted=%ld discarded=%ld refused=%ld cut_short=%ld\n",
+               atomic_load(&violations), atomic_load(&answers), atomic_load(&turns), atomic_load(&counted),
+               atomic_load(&discarded), atomic_load(&refused), atomic_load(&cut_short));
+        return atomic_load(&violations) != 0;
+}

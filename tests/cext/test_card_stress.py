@@ -1,0 +1,44 @@
+"""card.c on real threads under ThreadSanitizer (tests/cext/stress_card.c)."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.cext.compile import HERE, SOURCE, build
+
+SOURCES = [HERE / "stress_card.c", *(SOURCE / name for name in ("card.c", "shm.c", "memfd.c"))]
+# gcc warns that ThreadSanitizer does not follow the fences of the seqlock, which nothing here uses.
+SANITIZED = ("-Wno-error", "-O1", "-g", "-fsanitize=thread", "-pthread")
+RACE = 66
+
+
+def run(program, mode, seconds=2):
+    done = subprocess.run(
+        [program, mode, str(seconds)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "TSAN_OPTIONS": f"exitcode={RACE}:halt_on_error=0"},
+    )
+    return done, dict(pair.split("=") for pair in done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def stress(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("stress") / "stress", *SOURCES, flags=SANITIZED)
+
+
+@pytest.mark.parametrize("mode", ["drain", "abort", "force"])
+def test_no_result_counts_after_the_answer_on_threads(stress, mode):
+    done, said = run(stress, mode)
+    assert done.returncode == 0, done.stdout + done.stderr[-4000:]
+    assert int(said["answers"]) > 100 and int(said["counted"]) > 100 and int(said["turns"]) > 100, done.stdout
+
+
+def test_check_then_act_is_caught_on_threads(tmp_path):
+    """The naive worker asks whether it may and then works: its results count after the answer."""
+    naive = build(tmp_path / "naive", *SOURCES, flags=(*SANITIZED, "-DNAIVE"))
+    done, said = run(naive, "drain")
+    assert int(said["violations"]) > 0, done.stdout
+    assert done.returncode == RACE and "data race" in done.stderr
