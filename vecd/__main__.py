@@ -50,14 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(role: str, args: list[str]) -> int:
-    if role == "card":
-        from vecd.cards import soft
-
-        soft.prepare()
+    # These load no libcrypto; tests/unit/test_main.py sees to that.
     from vecd.base import events, log, sandbox
     from vecd.base.errors import EXIT_BUG, EXIT_CONFIG, EXIT_FAILED, EXIT_SANDBOX, ConfigError, VecError
 
     try:
+        if role == "card":
+            importlib.import_module("vecd.cards.soft").prepare()
         if role != "dev":
             sandbox.close_inherited(range(_FIRST_PASSED, _FIRST_PASSED + _passed()))
         return int(importlib.import_module(ROLES[role][0]).main(args))

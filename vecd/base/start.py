@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from . import config, events, log, notify, sandbox
@@ -30,8 +30,11 @@ class Start:
     fds: tuple[int, ...]
 
 
-def begin(role: str, argv: Sequence[str] = ()) -> Start:
-    """Arguments are parsed, the configuration is read, log and notify socket are open. Raises ConfigError."""
+def begin(role: str, argv: Sequence[str] = (), *, first: Callable[[Paths], None] | None = None) -> Start:
+    """Arguments are parsed, the configuration is read, log and notify socket are open. Raises ConfigError.
+
+    first: done as soon as the paths are known, before anything else can fail.
+    """
     parser = argparse.ArgumentParser(prog=f"vecd {role}", description=f"Run the {role}, in the foreground.")
     parser.add_argument("--dir", metavar="D", default="/", help="the root it runs under (default: /)")
     if role == "card":
@@ -39,6 +42,8 @@ def begin(role: str, argv: Sequence[str] = ()) -> Start:
     args = parser.parse_args(list(argv))
     name = names.name(args.name, "card") if role == "card" else ""
     paths = Paths(args.dir)
+    if first is not None:
+        first(paths)
     # The kernel's limit on a file's mode: what a role writes is its own unless it says otherwise.
     os.umask(0o077)
     fds = [log.open(f"vecd-{role}" + (f"@{name}" if name else "")), notify.prepare()]
