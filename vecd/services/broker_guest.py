@@ -61,6 +61,9 @@ class GuestConnection:
 
     async def serve(self, answer: Answer) -> None:
         """Frames are answered until the guest, a time-out, a bad frame or a hand-over ends it; never raises."""
+        if self._sock.fileno() < 0:
+            # Ended before its turn came.
+            return
         self._task = asyncio.current_task()
         try:
             while self.frames < FRAMES_MAX:
@@ -85,11 +88,16 @@ class GuestConnection:
             self.close()
 
     def evict(self, error: VecError) -> None:
-        """The guest is told why, if it takes the words at once, and the connection is closed."""
+        """The guest is told why, if it takes the words at once, and the connection ends."""
+        _tell(self._sock, error)
+        self.end()
+
+    def end(self) -> None:
+        """The connection is closed: by its task, which may be waiting for its descriptor, or here if none runs yet."""
         if self._task is not None:
             self._task.cancel()
-        _tell(self._sock, error)
-        self.close()
+        else:
+            self.close()
 
     def close(self) -> None:
         """Our copy of the descriptor is closed; a card that has another is not disturbed."""

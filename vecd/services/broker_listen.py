@@ -61,8 +61,8 @@ class Listener:
             self._rest.cancel()
         self._loop.remove_reader(self._sock)
         self._sock.close()
-        for task in list(self._tasks):
-            task.cancel()
+        for connection in list(self._connections.values()):
+            connection.end()
 
     def _acceptable(self) -> None:
         for _ in range(BURST):
