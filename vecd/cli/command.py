@@ -1,0 +1,60 @@
+"""One row of vecctl: what is typed, which call is sent to which door, and how the answer reads for people.
+
+Each NOUN_cmd.py holds the rows of its noun; main.py makes the one argparse tree of them. JSON
+output is the answer of the call itself, so a row says nothing about it.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Answer = Mapping[str, Any]
+
+
+def no_arguments(_parser: ArgumentParser) -> None:
+    """A verb without arguments of its own."""
+
+
+def no_request(_options: Namespace) -> dict[str, Any]:
+    """A call without arguments."""
+    return {}
+
+
+def by_name(options: Namespace) -> dict[str, Any]:
+    """A call that is about the one thing that was named."""
+    return {"name": options.name}
+
+
+def as_answered(answer: Answer, _options: Namespace) -> Answer:
+    """Most answers are printed as they came."""
+    return answer
+
+
+def never_loses(_options: Namespace) -> str:
+    """Most verbs destroy nothing."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is typed (`noun verb`), what is sent (`call` at `door`) and what is shown."""
+
+    noun: str
+    verb: str
+    help: str
+    call: str
+    show: Callable[[Answer], str]
+    door: str = "admin"
+    arguments: Callable[[ArgumentParser], None] = no_arguments
+    request: Callable[[Namespace], dict[str, Any]] = no_request
+    # After the answer, on this side: an enrolment file is written here. Returns what is printed.
+    finish: Callable[[Answer, Namespace], Answer] = as_answered
+    # A change takes --dry-run; one that destroys something says what, and takes --yes.
+    changes: bool = False
+    loses: Callable[[Namespace], str] = never_loses
+
+    @property
+    def name(self) -> str:
+        """As typed."""
+        return f"{self.noun} {self.verb}".strip()

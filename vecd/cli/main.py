@@ -1,0 +1,154 @@
+"""vecctl: one argparse tree over the rows of every NOUN_cmd.py.
+
+The JSON that it prints is the public API of the project, described in docs/vecctl.md. Exit codes are
+those of the error's class (vecd/base/errors.py): 0 done, 1 failed, 2 usage, 3 daemon not
+reachable, 4 no such thing, 5 refused by the reference monitor, 6 caller not allowed, 7 integrity,
+8 busy, 9 hardware, 10 timed out.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from vecd.base.errors import Malformed, Unreachable, VecError
+from vecd.base.ipc import BlockingPeer
+from vecd.base.paths import Paths
+from vecd.cli import access_cmd, card_cmd, guest_cmd, output, status_cmd, token_cmd
+from vecd.cli.command import Answer, Command
+
+COMMANDS: tuple[Command, ...] = (
+    *status_cmd.COMMANDS,
+    *card_cmd.COMMANDS,
+    *guest_cmd.COMMANDS,
+    *access_cmd.COMMANDS,
+    *token_cmd.COMMANDS,
+)
+
+NOUNS = {
+    "status": "everything on one page",
+    "card": "encryption cards",
+    "guest": "guests and their instances",
+    "access": "who may do what, and why",
+    "token": "enrolment at the authority",
+}
+
+DOORS: Mapping[str, Callable[[Paths], Path]] = {
+    "admin": lambda paths: paths.admin,
+    "ca-admin": lambda paths: paths.ca_admin,
+}
+
+# What to start when a door does not answer.
+STARTS = {
+    "admin": "start it: systemctl start vecd (or: python -m vecd dev --dir D, and --dir D here)",
+    "ca-admin": "start it: systemctl start vecd-authority (or: python -m vecd dev --dir D, and --dir D here)",
+}
+
+CONNECT_S = 3.0
+# A revocation may wait for a drain, a card's answer and the end of a killed card process.
+ANSWER_S = 30.0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises instead of leaving, so that a usage error is an object in JSON mode too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Malformed(message, hint=self.format_usage().strip())
+
+
+def _common(parser: argparse.ArgumentParser, first: bool) -> None:
+    """--dir and --json are taken before and after NOUN VERB; only the root parser sets their defaults."""
+    unset = argparse.SUPPRESS
+    root = os.environ.get("VECD_DIR", "/")
+    parser.add_argument(
+        "--dir", metavar="D", default=root if first else unset, help="the root vecd runs under (default: VECD_DIR or /)"
+    )
+    parser.add_argument("--json", action="store_true", default=False if first else unset, help="print one JSON object")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The one tree: help, usage errors and the documentation's test come from it."""
+    tree = _Parser(prog="vecctl", description="Ask and instruct the daemons of vecd.")
+    _common(tree, first=True)
+    nouns = tree.add_subparsers(metavar="NOUN", required=True, dest="noun")
+    verbs: dict[str, argparse._SubParsersAction] = {}
+    for command in COMMANDS:
+        if not command.verb:
+            leaf = nouns.add_parser(command.noun, help=command.help, description=command.help)
+        else:
+            if command.noun not in verbs:
+                noun = nouns.add_parser(command.noun, help=NOUNS[command.noun], description=NOUNS[command.noun])
+                verbs[command.noun] = noun.add_subparsers(metavar="VERB", required=True, dest="verb")
+            leaf = verbs[command.noun].add_parser(command.verb, help=command.help, description=command.help)
+        command.arguments(leaf)
+        _common(leaf, first=False)
+        if command.changes:
+            leaf.add_argument("--dry-run", action="store_true", help="print the call that would be sent, send nothing")
+            leaf.add_argument("--yes", action="store_true", help="do not ask before something is destroyed")
+        leaf.set_defaults(command=command)
+    return tree
+
+
+def _consent(command: Command, options: argparse.Namespace) -> None:
+    """What is destroyed is agreed to by --yes, or at a terminal by a word."""
+    loss = command.loses(options)
+    if not loss or options.yes:
+        return
+    if sys.stdin is not None and sys.stdin.isatty() and not options.json:
+        print(f"vecctl: {loss}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("y", "yes"):
+            return
+    raise Malformed(f"{command.name}: {loss}", hint="add --yes if that is wanted")
+
+
+def ask(paths: Paths, door: str, call: str, request: dict[str, object]) -> Answer:
+    """The daemon's answer to one call, or the error it answered with."""
+    try:
+        peer = BlockingPeer(DOORS[door](paths), CONNECT_S)
+    except Unreachable as error:
+        raise Unreachable(error.message, reason=error.reason, hint=STARTS[door]) from None
+    try:
+        return peer.call(call, request, ANSWER_S)
+    finally:
+        peer.close()
+
+
+def _run(options: argparse.Namespace) -> None:
+    command: Command = options.command
+    request = command.request(options)
+    if command.changes and options.dry_run:
+        answer: Answer = {"dry_run": True, "door": command.door, "call": command.call, "args": request}
+        text = f"would send {command.call} to {command.door}: {request}"
+        output.print_answer(output.answer_json(answer) if options.json else text)
+        return
+    if command.changes:
+        _consent(command, options)
+    answer = command.finish(ask(Paths(options.dir), command.door, command.call, request), options)
+    output.print_answer(output.answer_json(answer) if options.json else command.show(answer))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code and never raises."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    try:
+        _run(parser().parse_args(words))
+    except VecError as error:
+        output.print_error(error, as_json)
+        return error.exit_code
+    except SystemExit as ending:
+        # --help alone ends this way.
+        return int(ending.code or 0)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; stdout must not be flushed again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

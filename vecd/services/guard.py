@@ -1,0 +1,90 @@
+"""The guard: the process that holds the state (b, M, f, H), the only writer of the matrices, the only root.
+
+It parses no byte of a guest. Every change of state goes the same way: the pure rule is asked, the cells that
+change are published, then the answer is sent (guard_parts/book.py). It starts only on a boot that attest
+accepted, and rebuilds everything from its register: kill it at any time.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vecd.base import events, log, notify
+from vecd.base.errors import EXIT_OK, Failed
+from vecd.base.paths import Paths
+from vecd.base.start import Start, begin, lock_down
+from vecd.services.guard_parts import boot, certificate, guests, register
+from vecd.services.guard_parts.book import LEVELS, Book
+from vecd.services.guard_parts.context import Guard, Limits
+from vecd.services.guard_parts.doors import open_doors
+from vecd.services.guard_parts.register import Register
+from vecd.shm.writer import Matrices
+
+ROLE = "guard"
+# The authority's public key, beside its sockets.
+CA_FILE = "ca.pub.json"
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Runs until it is told to stop: 0 then, 1 on a boot that was not accepted, 77 and 78 as every daemon."""
+    start = begin(ROLE, argv)
+    accepted = boot.accepted(start.paths.boot, boot.booted_s(), start.config.attest.required)
+    prepare(start.paths)
+    lock_down(start)
+    asyncio.run(_run(start, accepted))
+    return EXIT_OK
+
+
+def prepare(paths: Paths) -> None:
+    """The directories of the guard's doors and state are there; those that systemd made stay as they are."""
+    wanted = ((paths.run, 0o755), (paths.cards, 0o711), (paths.guests, 0o711), (paths.state_of(ROLE), 0o700))
+    for path, mode in wanted:
+        if not path.exists():
+            path.mkdir(parents=True)
+            path.chmod(mode)
+
+
+def open_book(path: Path) -> Book:
+    """The book of the stored register, of a generation that no start had before. Raises ConfigError for damage."""
+    known = register.load(path)
+    fresh = known is None
+    stored = Register() if known is None else known
+    stored = replace(stored, generation=max(stored.generation + 1, time.time_ns()))
+    book = Book(path, stored, Matrices.create(stored.generation, LEVELS))
+    try:
+        book.store()
+    except Failed as error:
+        # A first start that cannot write would forget everything; a later one only its number.
+        if fresh:
+            raise
+        log.event(events.STORE_FAILED, reason=error)
+    counts = f"{len(stored.users)} guests, {len(stored.instances)} instances, {len(stored.cards)} cards"
+    log.event(events.POLICY_RESTORED, what="nothing: there was no register" if fresh else counts)
+    return book
+
+
+async def _run(start: Start, accepted: dict[str, object]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    guard = Guard(
+        paths=start.paths,
+        book=open_book(start.paths.policy),
+        certified=certificate.checker(start.paths.ca.with_name(CA_FILE)),
+        limits=Limits(drain_s=start.config.guard.drain_s),
+        boot=accepted,
+    )
+    guests.reopen(guard)
+    await open_doors(guard, start.config)
+    what = f"{len(guard.links)} card doors, {len(guard.listeners)} guests, pid {os.getpid()}"
+    log.event(events.READY, role=ROLE, reason=what)
+    notify.ready(what)
+    await stop.wait()
+    log.event(events.STOPPING, role=ROLE, reason="it was told to")
+    notify.stopping()
+    for door in guard.doors.values():
+        door.close()

@@ -1,0 +1,137 @@
+"""vecctl access: R9 and R10 with all that follows from them, and why."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vecd.base import events, log
+from vecd.base.errors import Failed
+from vecd.ppm import explain as ppm_explain
+from vecd.ppm import request as requests
+from vecd.ppm.state import BITS, MANAGER, C, letters
+from vecd.services.guard_parts.context import Guard
+from vecd.services.guard_parts.register import Card, Instance
+from vecd.services.guard_parts.revoke import clean, withdraw
+from vecd.services.guard_parts.seen import observe
+
+# What a data operation needs, as wire.h has it: a to put its data in, r to take its result out.
+DATA_OPERATIONS = ("encrypt", "decrypt", "sha256", "random", "null")
+DATA_ATTRIBUTES = ("a", "r")
+
+
+async def give(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
+    """R9."""
+    book = guard.book
+    book.entity(subject), book.entity(target)
+    async with guard.lock:
+        with book.change():
+            decision = book.ask(requests.give(subject, target, attribute))
+    log.event(events.ACCESS_GIVEN, subject=subject, object=target, attribute=attribute)
+    return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": []}
+
+
+async def rescind(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
+    """R10. After the answer nothing runs, starts or is delivered under the old right, on any card."""
+    book = guard.book
+    book.entity(subject)
+    what = book.entity(target)
+    if isinstance(what, Card):
+        async with guard.locked([what]):
+            return await _rescind(guard, subject, target, attribute, [what])
+    async with guard.lock:
+        cards = book.cards_of(target) if isinstance(what, Instance) else []
+        async with guard.locked(cards):
+            return await _rescind(guard, subject, target, attribute, cards)
+
+
+async def _rescind(guard: Guard, subject: str, target: str, attribute: str, cards: list[Card]) -> dict[str, Any]:
+    """The locks are held. M and b first, on disk and in the matrices, then each card."""
+    book = guard.book
+    instance = book.register.instances.get(target) or book.register.instances.get(subject)
+    for card in cards:
+        observe(guard, guard.link(card.name))
+    before = {card.name: _usable(guard, card, instance) for card in cards}
+    connected = {card.name for card in cards if instance and book.state.holds(instance.name, card.name) & C}
+    with book.change(must_store=False) as warnings:
+        decision = book.ask(requests.rescind(subject, target, attribute))
+    notes: list[str] = []
+    for card in cards:
+        # On the card itself the word is changed in any case: a step may stand between its look at M and its swap.
+        lost = BITS[attribute] if card.name == target else before[card.name] & ~_usable(guard, card, instance)
+        if BITS[attribute] & C:
+            lost = C
+        if instance is None or not lost:
+            continue
+        link = guard.link(card.name)
+        notes += await withdraw(guard, link, instance, lost)
+        if lost & C and card.name in connected:
+            notes += await clean(guard, link, instance)
+    log.event(events.ACCESS_RESCINDED, subject=subject, object=target, attribute=attribute)
+    if warnings:
+        raise Failed(
+            f"{attribute} of {subject} on {target} is rescinded, but only until the guard starts again",
+            rule=decision.rule,
+            reason="; ".join([*warnings, *notes]),
+            hint="make room on the disk and rescind it once more",
+        )
+    return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": notes}
+
+
+def _usable(guard: Guard, card: Card, instance: Instance | None) -> int:
+    """What the card may take of this instance's rights, as the matrices say."""
+    return 0 if instance is None else guard.book.matrices.load("card_m", card.index, instance.index)
+
+
+def show(guard: Guard) -> dict[str, Any]:
+    """M and b with the levels, cell by cell, and the names in order, for a square array."""
+    state = guard.book.state
+    for link in guard.links.values():
+        if not link.lock.locked():
+            observe(guard, link)
+    cells = []
+    for target in sorted(state.live, key=str):
+        for subject in sorted({*state.M[target], *state.b[target]}, key=str):
+            may, held = letters(state.may(subject, target)), letters(state.holds(subject, target))
+            cells.append({"subject": subject, "object": target, "allowed": may, "held": held})
+    levels = {str(key): state.level[key] for key in sorted(state.live, key=str)}
+    return {"manager": MANAGER, "p": state.levels.count, "levels": levels, "cells": cells}
+
+
+async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What the monitor would say now, by which rule, from which cells; with names as vecctl knows them."""
+    book = guard.book
+    subject, target, attribute = arguments["subject"], arguments["object"], arguments["attribute"]
+    operation = arguments.get("operation") or ""
+    for name in (subject, target):
+        if name != MANAGER:
+            book.entity(name)
+    what = MANAGER if target == MANAGER else book.entity(target)
+    cards = [what] if isinstance(what, Card) else book.cards_of(target) if isinstance(what, Instance) else []
+    async with guard.locked(cards) as links:
+        for link in links:
+            observe(guard, link)
+        if operation not in DATA_OPERATIONS:
+            return _explained(guard, subject, target, attribute, operation)
+        # Of what the operation needs, what cannot be had; else the first.
+        answers = [_explained(guard, subject, target, letter, "") for letter in DATA_ATTRIBUTES]
+        refused = [answer for answer in answers if not answer["allowed"]]
+        return (refused or answers)[0] | {"operation": operation}
+
+
+def _explained(guard: Guard, subject: str, target: str, attribute: str, operation: str) -> dict[str, Any]:
+    book = guard.book
+    card, instance = book.register.cards.get(target), book.register.instances.get(subject)
+    answer = ppm_explain.explain(book.state, subject, target, attribute, operation=operation)
+    # A yes that only waits for the card's next turn is one, for people who ask whether something may be done.
+    allowed = answer["decision"] == "yes" or answer["in_turn"]
+    bit = 0 if operation else BITS.get(attribute, 0)
+    if allowed and card and instance and bit and not _usable(guard, card, instance) & bit:
+        # Data go through the instance: what its user may not do there the card does not do for it.
+        return _explained(guard, instance.owner, subject, attribute, operation)
+    notes = []
+    if card is not None:
+        link = guard.link(card.name)
+        if link.out:
+            notes.append(f"card {target} is out of service: {link.out}")
+        elif link.word is None:
+            notes.append(f"card {target} has no process at the moment")
+    return {**answer, "subject": subject, "object": target, "attribute": attribute, "allowed": allowed, "notes": notes}

@@ -1,0 +1,111 @@
+"""What the guard's parts share: the book, the card links, the broker, the listeners, the locks and the time limits.
+
+Locks: G for what concerns users and instances (R1 u->i, R6 and R10 u->i, R7 to R9), one lock for each card (R1,
+R6 c, R10 i->k). Order: G, then cards by ascending index. A rule itself never awaits; the locks keep two
+revocations from meeting in the middle of their sequences.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from vecd.base import ipc
+from vecd.base.paths import Paths
+from vecd.services.guard_parts.book import Book
+from vecd.services.guard_parts.register import Card
+from vecd.shm.writer import CardWord
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the guard waits, in seconds."""
+
+    # T1: what is in flight when a right is withdrawn may end by itself.
+    drain_s: float = 0.5
+    # A card or the broker answers a call.
+    answer_s: float = 2.0
+    # A killed card process ends.
+    kill_s: float = 2.0
+
+
+class CardLink:
+    """One card's door: the process behind it, its word, and the lock that the rules about it need."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lock = asyncio.Lock()
+        # One relay at a time is handed out, or two pairs could be taken crosswise.
+        self.relay_lock = asyncio.Lock()
+        # A process that has connected, and of it alone: its pidfd, and from its hello on its word.
+        self.peer: ipc.Peer | None = None
+        self.pidfd: int | None = None
+        self.word: CardWord | None = None
+        self.driver = ""
+        self.since = 0.0
+        # Why the card is out of service; "" while it is in service or absent.
+        self.out = ""
+        # Of the last word: the next one is greater.
+        self.generation = 0
+
+    @property
+    def serving(self) -> bool:
+        """Its process said hello, and nothing is wrong with it."""
+        return self.word is not None and not self.out
+
+
+@dataclass
+class Broker:
+    """The broker, while it is connected and has said hello."""
+
+    peer: ipc.Peer | None = None
+    since: float = 0.0
+
+    @property
+    def connected(self) -> bool:
+        """There is a broker to speak to."""
+        return self.peer is not None and not self.peer.closed.is_set()
+
+
+@dataclass
+class Guard:
+    """The process."""
+
+    paths: Paths
+    book: Book
+    # Raises unless the certificate is the authority's for a card of this id.
+    certified: Callable[[bytes, bytes], None]
+    limits: Limits = field(default_factory=Limits)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    links: dict[str, CardLink] = field(default_factory=dict)
+    broker: Broker = field(default_factory=Broker)
+    # By guest: the listening sockets that are the broker's to accept on, with their kind.
+    listeners: dict[str, list[tuple[str, socket.socket]]] = field(default_factory=dict)
+    doors: dict[str, ipc.Server] = field(default_factory=dict)
+    boot: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.time)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def link(self, card: str) -> CardLink:
+        """The card's link, also where no process has connected."""
+        return self.links.setdefault(card, CardLink(card))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """The work is done by the side; it handles its own errors."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @asynccontextmanager
+    async def locked(self, cards: list[Card]) -> AsyncIterator[list[CardLink]]:
+        """The cards' locks are held, taken in the order of their indices."""
+        async with AsyncExitStack() as stack:
+            links = []
+            for card in sorted(cards, key=lambda one: one.index):
+                link = self.link(card.name)
+                await stack.enter_async_context(link.lock)
+                links.append(link)
+            yield links

@@ -1,0 +1,224 @@
+"""The guard's doors: who may knock, and which call is answered by which part.
+
+Who somebody is says the kernel (SO_PEERCRED): on `admin` root, the guard's own uid and two groups; on a card's door
+the uid of that card; on `broker` the broker's.
+"""
+
+import asyncio
+import grp
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from vecd.base import ipc
+from vecd.base.config import Config
+from vecd.base.errors import Caller, VecError
+from vecd.control import calls
+from vecd.services.guard_parts import access, broker, cards, guests, views
+from vecd.services.guard_parts.context import CardLink, Guard
+
+ROLE = "guard"
+# Operators at once, and one broker with its successor.
+ADMIN_MAX, BROKER_MAX, CARD_MAX = 32, 4, 4
+
+Arguments = dict[str, Any]
+Asked = Callable[[Guard, ipc.Peer, Arguments], Awaitable[Mapping[str, Any]]]
+
+
+def _now(view: Callable[[Guard, Arguments], Mapping[str, Any]]) -> Asked:
+    """A call that is answered at once."""
+
+    async def answer(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+        return view(guard, arguments)
+
+    return answer
+
+
+def _cards(guard: Guard, _arguments: Arguments) -> Mapping[str, Any]:
+    return {"cards": [views.card(guard, one) for one in guard.book.register.cards.values()]}
+
+
+def _guests(guard: Guard, _arguments: Arguments) -> Mapping[str, Any]:
+    return {"guests": [views.guest(guard, one) for one in guard.book.register.users.values()]}
+
+
+async def _card(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return {"card": await views.card_in_full(guard, arguments["name"])}
+
+
+async def _add(guard: Guard, peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await guests.add(guard, arguments, peer.uid)
+
+
+async def _remove(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await guests.remove(guard, arguments["name"])
+
+
+async def _give(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await access.give(guard, arguments["subject"], arguments["object"], arguments["attribute"])
+
+
+async def _rescind(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await access.rescind(guard, arguments["subject"], arguments["object"], arguments["attribute"])
+
+
+async def _explain(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await access.explain(guard, arguments)
+
+
+async def _hello(guard: Guard, peer: ipc.Peer, _arguments: Arguments) -> Mapping[str, Any]:
+    return await broker.hello(guard, peer)
+
+
+async def _connect(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await cards.connect(guard, arguments["id_u"], arguments["instance"], arguments["card"])
+
+
+async def _release(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await guests.release(guard, arguments["id_u"], arguments["instance"], arguments["card"])
+
+
+ANSWERS: Mapping[str, Asked] = {
+    "status": _now(lambda guard, _: views.status(guard)),
+    "card.list": _now(_cards),
+    "card.show": _card,
+    "guest.list": _now(_guests),
+    "guest.show": _now(lambda guard, one: {"guest": views.guest(guard, guard.book.user(one["name"]))}),
+    "guest.add": _add,
+    "guest.remove": _remove,
+    "access.show": _now(lambda guard, _: access.show(guard)),
+    "access.give": _give,
+    "access.rescind": _rescind,
+    "access.explain": _explain,
+    "broker.hello": _hello,
+    "guest.who": _now(lambda guard, one: broker.who(guard, one["name"])),
+    "guest.connect": _connect,
+    "guest.release": _release,
+}
+
+
+def _gid(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        return None
+
+
+class People:
+    """Who may look and who may change."""
+
+    def __init__(self, config: Config) -> None:
+        self._uids = {0, os.geteuid()}
+        self._admin, self._read = _gid(config.guard.admin_group), _gid(config.guard.read_group)
+        self._names = f"{config.guard.admin_group} (change) or {config.guard.read_group} (read)"
+
+    def may(self, peer: ipc.Peer) -> frozenset[str]:
+        """Of "read" and "change", what the caller may."""
+        groups = {peer.gid, *peer.groups}
+        if peer.uid in self._uids or self._admin in groups:
+            return frozenset(("read", "change"))
+        return frozenset(("read",)) if self._read in groups else frozenset()
+
+    def admit(self, peer: ipc.Peer) -> None:
+        """Raises Caller for those who may nothing."""
+        if not self.may(peer):
+            raise Caller(f"uid {peer.uid} may not ask the guard", hint=f"be root, or in the group {self._names}")
+
+    def require(self, peer: ipc.Peer, call: str) -> None:
+        """Raises Caller unless the caller may make this call."""
+        needs = calls.CALLS[call].needs
+        if needs not in self.may(peer):
+            raise Caller(f"uid {peer.uid} may not {needs}: {call}", hint=f"be root, or in the group {self._names}")
+
+
+def only(uid: int) -> Callable[[ipc.Peer], None]:
+    """Admits one uid; -1 is our own."""
+    wanted = os.geteuid() if uid < 0 else uid
+
+    def admit(peer: ipc.Peer) -> None:
+        if peer.uid != wanted:
+            raise Caller(f"uid {peer.uid} may not knock here", reason=f"this door is for uid {wanted}")
+
+    return admit
+
+
+async def _whole(work: Awaitable[Any]) -> Any:
+    """The work is done to its end, also when nobody waits for it any more: half a revocation is none."""
+    return await asyncio.shield(asyncio.ensure_future(work))
+
+
+async def open_doors(guard: Guard, config: Config) -> None:
+    """The doors are open: the cards' first, then the broker's, then the operator's."""
+    for row in config.card:
+        await _card_door(guard, guard.link(row.name), row.uid)
+    await _broker_door(guard, config.broker.uid)
+    await _admin_door(guard, People(config))
+
+
+async def _admin_door(guard: Guard, people: People) -> None:
+    async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
+        people.require(peer, call)
+        return await _whole(ANSWERS[call](guard, peer, arguments))
+
+    # Everybody may knock, so that who may not is told so.
+    listener = ipc.listen(guard.paths.admin, mode=0o666)
+    guard.doors["admin"] = await ipc.serve(
+        listener, answer, table=calls.door("admin", ROLE), admit=people.admit, limit=ADMIN_MAX, name="admin"
+    )
+
+
+async def _broker_door(guard: Guard, uid: int) -> None:
+    async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
+        if call != "broker.hello" and guard.broker.peer is not peer:
+            raise Caller("the broker says hello first")
+        return await _whole(ANSWERS[call](guard, peer, arguments))
+
+    def closed(peer: ipc.Peer) -> None:
+        broker.left(guard, peer)
+
+    listener = ipc.listen(guard.paths.broker, mode=0o600, uid=uid)
+    guard.doors["broker"] = await ipc.serve(
+        listener,
+        answer,
+        table=calls.door("broker", ROLE),
+        admit=only(uid),
+        limit=BROKER_MAX,
+        on_close=closed,
+        name="broker",
+    )
+
+
+async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
+    uid_check = only(uid)
+
+    def admit(peer: ipc.Peer) -> None:
+        uid_check(peer)
+        cards.admit(link)
+
+    async def answer(
+        peer: ipc.Peer, _call: str, arguments: Arguments, _fds: list[int]
+    ) -> tuple[Mapping[str, Any], Sequence[int]]:
+        answered: tuple[Mapping[str, Any], Sequence[int]] = await _whole(cards.hello(guard, link, peer, arguments))
+        return answered
+
+    def connected(peer: ipc.Peer) -> None:
+        cards.arrived(guard, link, peer)
+
+    async def closed(peer: ipc.Peer) -> None:
+        try:
+            await _whole(cards.left(guard, link, peer))
+        except VecError:
+            # What could not be put right is on record; the door stays open for the next process.
+            link.out = link.out or "its end could not be taken in"
+
+    name = f"card/{link.name}"
+    guard.doors[name] = await ipc.serve(
+        ipc.listen(guard.paths.card(link.name), mode=0o600, uid=uid),
+        answer,
+        table=calls.door("card", ROLE),
+        admit=admit,
+        limit=CARD_MAX,
+        on_connect=connected,
+        on_close=closed,
+        name=name,
+    )

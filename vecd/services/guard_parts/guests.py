@@ -1,0 +1,230 @@
+"""Guests: added with their instance, rights and socket; removed with everything that they had anywhere."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vecd.base import events, log
+from vecd.base import paths as names
+from vecd.base.errors import ConfigError, Denied, Exhausted, Exists, Failed, Malformed
+from vecd.ppm import request as requests
+from vecd.ppm.state import C
+from vecd.services.guard_parts import broker
+from vecd.services.guard_parts.context import CardLink, Guard
+from vecd.services.guard_parts.register import ID_BYTES, INSTANCES_MAX, USERS_MAX, Instance, User
+from vecd.services.guard_parts.revoke import clean, withdraw
+from vecd.services.guard_parts.seen import observe
+
+BACKLOG = 64
+VSOCK_PORT = 9750
+UID_MAX = 2**32 - 2
+# The first CID that a guest may have: below are the hypervisor, the machine itself and the host.
+CID_MIN, CID_MAX = 3, 2**32 - 2
+# What an instance may do with its user, and with each card it was given.
+RIGHTS = "rac"
+
+
+async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[str, Any]:
+    """R7 of the user and its instance, R9 for what they may do, and a socket that is this guest's alone."""
+    name, identity = _checked_name(arguments["name"]), arguments["id"]
+    uid = caller if arguments["uid"] is None else arguments["uid"]
+    cid = arguments["cid"]
+    if len(identity) != ID_BYTES:
+        raise Malformed(f"guest.add: id has {len(identity)} bytes, not {ID_BYTES}")
+    if not 0 <= uid <= UID_MAX or (cid is not None and not CID_MIN <= cid <= CID_MAX):
+        raise Malformed("guest.add: uid or cid is out of range")
+    book = guard.book
+    async with guard.lock:
+        cards = [book.card(one) for one in dict.fromkeys(arguments["cards"])]
+        user, instance = _new(guard, name, identity, uid, cid)
+        # The socket first: what can fail, fails before anything is decided.
+        listeners = _listen(guard, user)
+        try:
+            with book.change():
+                book.create_user(user)
+                book.create_instance(instance)
+                _give(guard, user.name, instance.name)
+                for card in cards:
+                    _give(guard, instance.name, card.name)
+        except BaseException:
+            _close(guard, user, listeners)
+            raise
+        guard.listeners[name] = listeners
+    log.event(events.GUEST_ADDED, subject=name, cards=",".join(card.name for card in cards))
+    await broker.offer(guard, name)
+    return {"name": name, "instance": instance.id, "socket": str(guard.paths.guest(name))}
+
+
+def _checked_name(name: str) -> str:
+    try:
+        names.name(name, "guest")
+    except ConfigError as error:
+        raise Malformed(error.message, reason=error.reason) from None
+    if "." in name:
+        raise Malformed(f"the guest's name {name!r} has a dot", reason="what stands behind a dot names its instances")
+    return name
+
+
+def _new(guard: Guard, name: str, identity: bytes, uid: int, cid: int | None) -> tuple[User, Instance]:
+    """A user and an instance with free names, ids and indices; raises Exists or Exhausted."""
+    register = guard.book.register
+    own = f"{name}.1"
+    for taken in (name, own):
+        if taken in register.names():
+            raise Exists(f"the name {taken!r} is taken", hint="vecctl guest list, vecctl card list")
+    for user in register.users.values():
+        if user.id == identity:
+            raise Exists(f"guest {user.name} has this id", hint="enrol the new guest with a token of its own")
+        if cid is not None and user.cid == cid:
+            raise Exists(f"guest {user.name} has CID {cid}", hint="one CID is one guest's")
+    users = {user.index for user in register.users.values()}
+    instances = {one.index for one in register.instances.values()}
+    if len(users) >= USERS_MAX or len(instances) >= INSTANCES_MAX:
+        raise Exhausted("there is no room for another guest", reason=f"{USERS_MAX} users, {INSTANCES_MAX} instances")
+    row = next(index for index in range(USERS_MAX) if index not in users)
+    circle = (index % INSTANCES_MAX for index in range(register.next_instance, register.next_instance + INSTANCES_MAX))
+    column = next(index for index in circle if index not in instances)
+    return User(name, identity, row, uid, cid), Instance(own, secrets.token_bytes(ID_BYTES), column, name)
+
+
+def _give(guard: Guard, subject: str, target: str) -> None:
+    for letter in RIGHTS:
+        guard.book.ask(requests.give(subject, target, letter))
+
+
+async def remove(guard: Guard, name: str) -> dict[str, Any]:
+    """Nobody is let in as the guest, its rights are gone from every card, then R8 of its instances and of itself."""
+    book = guard.book
+    async with guard.lock:
+        user = book.user(name)
+        await broker.withdraw(guard, name)
+        _close(guard, user, guard.listeners.pop(name, []))
+        try:
+            notes = await _release(guard, user)
+            with book.change():
+                for instance in book.register.instances_of(name):
+                    book.destroy(instance.name)
+                book.destroy(name)
+        except BaseException:
+            # It is still a guest: it keeps its socket.
+            guard.listeners[name] = _listen(guard, user)
+            await broker.offer(guard, name)
+            raise
+    log.event(events.GUEST_REMOVED, subject=name)
+    return {"name": name, "notes": notes}
+
+
+async def _release(guard: Guard, user: User) -> list[str]:
+    """R6 c of the user on its instances: everything of theirs is gone from every card."""
+    book = guard.book
+    instances = book.register.instances_of(user.name)
+    reached = {card.name: card for one in instances for card in book.cards_of(one.name)}
+    notes: list[str] = []
+    async with guard.locked(list(reached.values())) as links:
+        for link in links:
+            observe(guard, link)
+        for instance in instances:
+            touched = [link for link in links if book.state.holds(instance.name, link.name) & C]
+            if book.state.holds(user.name, instance.name) & C:
+                with book.change():
+                    book.ask(requests.release(user.name, instance.name, "c"))
+            notes += await _settle(guard, touched, instance)
+    return notes
+
+
+async def _settle(guard: Guard, links: list[CardLink], instance: Instance) -> list[str]:
+    notes: list[str] = []
+    for link in links:
+        notes += await withdraw(guard, link, instance, C)
+        notes += await clean(guard, link, instance)
+    return notes
+
+
+async def release(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes) -> dict[str, Any]:
+    """R6 c of the instance on the card: its key slots are destroyed, and the card is clean before the next turn."""
+    book = guard.book
+    owner, instance, card = book.user_by_id(user), book.instance_by_id(instance_id), book.card_by_id(card_id)
+    if instance.owner != owner.name:
+        raise Denied(
+            f"{instance.name} is not an instance of {owner.name}", rule="R6", subject=owner.name, object=instance.name
+        )
+    async with guard.locked([card]) as (link,):
+        observe(guard, link)
+        with book.change():
+            book.ask(requests.release(instance.name, card.name, "c"))
+        notes = await _settle(guard, [link], instance)
+    return {"notes": notes}
+
+
+# ---- sockets
+
+
+def reopen(guard: Guard) -> None:
+    """Every guest of the register has its sockets. Raises ConfigError where one cannot be had."""
+    for user in guard.book.register.users.values():
+        try:
+            guard.listeners[user.name] = _listen(guard, user)
+        except Failed as error:
+            raise ConfigError(error.message, reason=error.reason, hint=error.hint) from None
+
+
+def _listen(guard: Guard, user: User) -> list[tuple[str, socket.socket]]:
+    """The guest's sockets, listening: whoever connects before the broker is there waits in the backlog."""
+    listeners = [("unix", _unix(guard.paths.guest(user.name), user.uid))]
+    if user.cid is not None:
+        try:
+            listeners.append(("vsock", _vsock(guard)))
+        except OSError as error:
+            _close(guard, user, listeners)
+            raise Failed(f"guest {user.name}: AF_VSOCK: {error.strerror}", hint="modprobe vhost_vsock") from None
+    return listeners
+
+
+def _unix(path: Path, uid: int) -> socket.socket:
+    """A stream listener of mode 0600 that is `uid`'s, in place of what stood there."""
+    address = names.socket_path(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(address)
+        if uid != os.geteuid():
+            # ROOT: the guest's VMM runs as another user, and the socket is its alone (CAP_CHOWN).
+            os.chown(address, uid, -1)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        path.unlink(missing_ok=True)
+        raise Failed(
+            f"{path}: {error.strerror}",
+            reason=f"the guest's socket cannot be made for uid {uid}",
+            hint="only root can give a socket to another uid",
+        ) from None
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _vsock(guard: Guard) -> socket.socket:
+    """The vsock listener. There is one port for all CIDs, so guests share it; which CID is whose, `guest.who` says."""
+    for listeners in guard.listeners.values():
+        for kind, listener in listeners:
+            if kind == "vsock":
+                return listener.dup()
+    listener = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind((socket.VMADDR_CID_ANY, VSOCK_PORT))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _close(guard: Guard, user: User, listeners: list[tuple[str, socket.socket]]) -> None:
+    for _, listener in listeners:
+        listener.close()
+    guard.paths.guest(user.name).unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""What the guard sees of a card: its word, checked, and what the state has to know of it before a rule is asked.
+
+Status, slot owner and the owner's r, w, a stand in the card word alone. A word that no rule allows, or that
+contradicts M and b, takes the card out of service: whatever it says next is worth nothing.
+"""
+
+from vecd.base import events, log
+from vecd.base.errors import Busy, Hardware, Integrity, VecError
+from vecd.ppm.state import CONTROL, FREE
+from vecd.services.guard_parts.context import CardLink, Guard
+from vecd.shm.layout import STATUS_NAMES, USING, Word
+
+
+def out_of_service(guard: Guard, link: CardLink, reason: str) -> None:
+    """Nothing enters the card any more, the broker does not offer it, and the operator is told why."""
+    if link.out:
+        return
+    link.out = reason
+    log.event(events.CARD_OUT, card=link.name, reason=reason)
+    if link.word is not None:
+        link.word.abort()
+    guard.spawn(withhold(guard, link))
+
+
+async def withhold(guard: Guard, link: CardLink) -> None:
+    """The broker offers the card to nobody."""
+    peer = guard.broker.peer
+    if peer is None or peer.closed.is_set():
+        return
+    try:
+        await peer.call("card.remove", {"name": link.name}, timeout=guard.limits.answer_s)
+    except VecError as error:
+        log.event(events.CALL_REFUSED, door="broker", call="card.remove", peer="broker", reason=error)
+
+
+def serving(guard: Guard, link: CardLink) -> Word:
+    """The card's word, and the state agrees with it. Raises Hardware for a card that is out of service, Busy for one
+    whose process is being started again."""
+    word = observe(guard, link)
+    if link.out:
+        raise Hardware(
+            f"card {link.name} is out of service",
+            reason=link.out,
+            object=link.name,
+            hint=f"restart it: systemctl restart vecd-card@{link.name}",
+        )
+    if word is None:
+        raise Busy(
+            f"card {link.name} has no process",
+            reason="it has not said hello since it ended",
+            object=link.name,
+            hint="its supervisor starts it again: ask again in a moment, or look at vecctl status",
+        )
+    return word
+
+
+def observe(guard: Guard, link: CardLink) -> Word | None:
+    """
+    The state has what the card's word says; the word, or None where there is none or it is impossible.
+
+    While somebody owns the slot its private data are taken to be in the card: that only a wipe or the card's own
+    word can tell, and a rule that is asked meanwhile must not take the card for clean.
+    """
+    state = guard.book.state
+    if link.name not in state.live:
+        return None
+    if link.word is None or link.out:
+        _absent(guard, link)
+        return None
+    try:
+        word = link.word.load()
+        owner = None
+        if word.owner is not None:
+            instance = guard.book.instance_at(word.owner)
+            if instance is None:
+                raise Integrity(f"card {link.name}: the slot owner {word.owner} is no instance")
+            owner = instance.name
+        using = word.status == USING
+        changes = guard.book.monitor.observe_card(
+            link.name,
+            status=STATUS_NAMES[word.status],
+            current=owner,
+            held=word.held,
+            context=owner if using else None,
+            output=owner,
+        )
+    except Integrity as error:
+        out_of_service(guard, link, f"{error.message}: {error.reason}" if error.reason else error.message)
+        _absent(guard, link)
+        return None
+    guard.book.publish(changes)
+    return word
+
+
+def _absent(guard: Guard, link: CardLink) -> None:
+    """Nobody has a turn on a card without a process, or on one whose word is worth nothing; c is still as decided."""
+    status = CONTROL if guard.book.state.mapped.get(link.name) else FREE
+    changes = guard.book.monitor.observe_card(
+        link.name, status=status, current=None, held=0, context=None, output=None, keys=()
+    )
+    guard.book.publish(changes)

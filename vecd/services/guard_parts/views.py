@@ -1,0 +1,133 @@
+"""What vecctl shows of guests and cards: read from the book and the words, nothing decided."""
+
+import os
+import time
+from typing import Any
+
+from vecd.base.errors import Integrity, VecError
+from vecd.ppm.state import C, letters
+from vecd.services.guard_parts.context import CardLink, Guard
+from vecd.services.guard_parts.register import Card, User
+from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES
+
+USING_LEVEL = 2
+
+
+def status(guard: Guard) -> dict[str, Any]:
+    """Everything on one page."""
+    broker = guard.broker.peer if guard.broker.connected else None
+    cards = [card(guard, one) for one in guard.book.register.cards.values()]
+    alarms = [f"card {one['name']} is out of service: {one['quarantined']}" for one in cards if one["quarantined"]]
+    alarms += [f"card {one['name']} has no process" for one in cards if not one["connected"]]
+    registered = guard.book.register.cards
+    waiting = [name for name, link in guard.links.items() if name not in registered]
+    alarms += [f"card {name} has not registered" for name in waiting]
+    if broker is None:
+        alarms.append("no broker is connected: guests cannot open sessions")
+    return {
+        "guard": {
+            "pid": os.getpid(),
+            "generation": guard.book.register.generation,
+            "started": int(guard.started),
+            "uptime_s": int(time.time() - guard.started),
+        },
+        "boot": guard.boot,
+        "broker": {"connected": broker is not None, "pid": broker.pid if broker else None},
+        "doors": [{"name": name, "connections": len(door.peers)} for name, door in sorted(guard.doors.items())],
+        "cards": cards,
+        "guests": len(guard.book.register.users),
+        "alarms": alarms,
+    }
+
+
+def card(guard: Guard, known: Card) -> dict[str, Any]:
+    """One card as its word says; status "absent" without a process, "impossible" for a word no rule allows."""
+    link = guard.link(known.name)
+    row: dict[str, Any] = {
+        "name": known.name,
+        "id": known.id,
+        "index": known.index,
+        "connected": link.peer is not None,
+        "pid": link.peer.pid if link.peer else None,
+        "driver": link.driver or None,
+        "status": "absent",
+        "level": None,
+        "owner": None,
+        "held": "",
+        "inflight": 0,
+        "quiesced": False,
+        "generation": None,
+        "quarantined": link.out or None,
+        "instances": [one.name for one in guard.book.connected(known.name)],
+    }
+    return row | _word(guard, link)
+
+
+def _word(guard: Guard, link: CardLink) -> dict[str, Any]:
+    if link.word is None:
+        return {}
+    try:
+        word = link.word.load()
+    except Integrity as error:
+        return {"status": "impossible", "quarantined": link.out or error.reason}
+    owner = None if word.owner is None else guard.book.instance_at(word.owner)
+    levels = guard.book.state.levels
+    level = levels.free if word.status == FREE else levels.lowest_instance if word.status == CONTROL else USING_LEVEL
+    return {
+        "status": STATUS_NAMES[word.status],
+        "level": level,
+        "owner": owner.name if owner else None,
+        "held": letters(word.held),
+        "inflight": word.inflight,
+        "quiesced": word.quiesced,
+        "generation": word.generation,
+    }
+
+
+async def card_in_full(guard: Guard, name: str) -> dict[str, Any]:
+    """With what the card process itself says: residue and counters, or why it does not answer."""
+    known = guard.book.card(name)
+    link = guard.link(name)
+    more: dict[str, Any] = {"since": int(link.since) if link.peer else None, "residue": None, "counters": None}
+    if link.peer is not None and link.word is not None:
+        try:
+            residue = await link.peer.call("card.residue", timeout=guard.limits.answer_s)
+            more["residue"] = {
+                "context": _name(guard, residue["context"]),
+                "output": _name(guard, residue["output"]),
+                "keys": [_name(guard, index) for index in residue["keys"]],
+            }
+            more["counters"] = dict(await link.peer.call("card.report", timeout=guard.limits.answer_s))
+        except VecError as error:
+            more["answer"] = error.message
+    return card(guard, known) | more
+
+
+def _name(guard: Guard, index: int) -> str | None:
+    if index < 0:
+        return None
+    instance = guard.book.instance_at(index)
+    return instance.name if instance else f"instance {index}"
+
+
+def guest(guard: Guard, user: User) -> dict[str, Any]:
+    """One guest with its default instance first."""
+    book = guard.book
+    instances = []
+    for one in book.register.instances_of(user.name):
+        cards = [card for card in book.register.cards if book.state.may(one.name, card) & C]
+        connected = [card.name for card in book.cards_of(one.name)]
+        instances.append(
+            {"name": one.name, "id": one.id, "index": one.index, "cards": sorted(cards), "connected": connected}
+        )
+    return {
+        "name": user.name,
+        "id": user.id,
+        "uid": user.uid,
+        "cid": user.cid,
+        "socket": str(guard.paths.guest(user.name)),
+        "instance": instances[0]["name"] if instances else None,
+        "cards": instances[0]["cards"] if instances else [],
+        "connected": instances[0]["connected"] if instances else [],
+        "instances": instances,
+    }
