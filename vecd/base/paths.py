@@ -68,6 +68,10 @@ class Paths:
         """broker -> authority."""
         return self.run / "ca/ca.sock"
 
+    def door(self, door: str) -> Path:
+        """A door for people, by its name in the table of calls: "admin" or "ca-admin"."""
+        return {"admin": self.admin, "ca-admin": self.ca_admin}[door]
+
     @property
     def broker(self) -> Path:
         """broker -> guard."""
