@@ -8,10 +8,8 @@ is the card's; when this process dies, guests that are attached do not notice.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import resource
 import secrets
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +29,7 @@ from vecd.services.broker_linger import Linger
 from vecd.services.broker_link import Link
 from vecd.services.broker_listen import Listeners
 from vecd.services.broker_steps import Steps
+from vecd.services.running import until_told
 
 ROLE = "broker"
 LINGER_TICK_S = 0.25
@@ -44,28 +43,8 @@ def main(argv: Sequence[str]) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     lock_down(start, uid=start.config.broker.uid)
-    asyncio.run(_run(start))
+    asyncio.run(until_told(ROLE, _serve(start)))
     return EXIT_OK
-
-
-async def _run(start: Start) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    work = loop.create_task(_serve(start))
-    stopped = loop.create_task(stop.wait())
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        # It serves for ever: whatever ended it is the reason why this process ends.
-        stopped.cancel()
-        await work
-        return
-    log.event(events.STOPPING, role=ROLE, reason="it was told to")
-    notify.stopping()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
 
 
 async def _serve(start: Start) -> None:

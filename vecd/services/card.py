@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import resource
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from vecd.services import enrolment
 from vecd.services.card_guarded import Guarded
 from vecd.services.card_instances import Instances
 from vecd.services.card_relay import Relayed
+from vecd.services.running import until_told
 from vecd.wire import ops
 
 ROLE = "card"
@@ -57,29 +57,13 @@ def main(argv: Sequence[str]) -> int:
     driver = api.load(settings.driver)
     lock_down(start, uid=settings.uid, fds=spares)
     with driver() as card:
-        asyncio.run(_run(start, card))
+        asyncio.run(until_told(f"{ROLE} {start.name}", _serve(start, card)))
     return EXIT_OK
 
 
-async def _run(start: Start, card: api.Card) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS, "vecd-card"))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    service = CardService(start, card)
-    work = loop.create_task(service.run())
-    stopped = loop.create_task(stop.wait())
-    await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        stopped.cancel()
-        await work
-        return
-    log.event(events.STOPPING, role=f"{ROLE} {start.name}", reason="it was told to")
-    notify.stopping()
-    work.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await work
+async def _serve(start: Start, card: api.Card) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "vecd-card"))
+    await CardService(start, card).run()
 
 
 class CardService:
