@@ -42,11 +42,6 @@ class BlockingPeer:
         """A peer behind the door at `path`. Raises Unreachable."""
         return cls(path, timeout)
 
-    @classmethod
-    def connect(cls, path: str | Path, timeout: float = 5.0) -> BlockingPeer:
-        """A peer behind the door at `path`. Raises Unreachable."""
-        return cls(path, timeout)
-
     def call(self, call: str, args: Mapping[str, Any] = {}, timeout: float = 5.0, *, fds: Sequence[int] = ()) -> Answer:
         """The answer. Raises what the other end raised, Gone when it dies first, TimedOut after `timeout` s."""
         self._number += 1

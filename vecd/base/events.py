@@ -133,7 +133,7 @@ LISTENING = Event("LISTENING", "a138347a6f224501a4532c7650ef3d07", INFO, "listen
 # -- the boot
 BOOT_ACCEPTED = Event("BOOT_ACCEPTED", "d70744c07cdd45129a08856fd85b092b", NOTICE, "the boot is as recorded: {what}")
 BOOT_REFUSED = Event("BOOT_REFUSED", "723f7b001e304042a3fba7bc17b00a17", ERR, "the boot is refused: {reason}")
-BOOT_DIFFERS = Event("BOOT_DIFFERS", "e2f282c94c2545d58f0d92b432823017", ERR, "PCR {pcr} differs: {reason}")
+BOOT_DIFFERS = Event("BOOT_DIFFERS", "e2f282c94c2545d58f0d92b432823017", ERR, "{reason}")
 
 # -- vecd dev
 CHILD_READY = Event("CHILD_READY", "a4d73e45b01449feaba7eb77f2db0f0d", INFO, "{role} is ready")

@@ -369,4 +369,7 @@ def _describe(fd: int) -> str:
 
 
 def _list(fds: set[int]) -> str:
-    return " ".join(map(str, sorted(fds)))
+    """As ranges: 0-5 7."""
+    starts = sorted(fd for fd in fds if fd - 1 not in fds)
+    ends = sorted(fd for fd in fds if fd + 1 not in fds)
+    return " ".join(f"{a}-{b}" if a < b else str(a) for a, b in zip(starts, ends, strict=True))

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vecd.base import events, log, notify
+from vecd.base import events, log
 from vecd.base.errors import EXIT_FAILED, EXIT_OK, Integrity, VecError
 from vecd.base.paths import Paths
 from vecd.base.start import Start, begin, lock_down
@@ -35,16 +35,12 @@ def main(argv: Sequence[str] = ()) -> int:
         # Whatever fails while deciding is a no.
         return _refused(start, f"{type(e).__name__} while deciding: {e}")
     log.event(events.BOOT_ACCEPTED, what=f"{len(accepted.rows)} registers, policy {accepted.version[:16]}")
-    notify.ready("boot accepted")
     return EXIT_OK
 
 
 def _refused(start: Start, reason: str) -> int:
     log.event(events.BOOT_REFUSED, reason=reason)
-    if start.config.attest.required:
-        return EXIT_FAILED
-    notify.ready("boot not accepted, and not required to be")
-    return EXIT_OK
+    return EXIT_FAILED if start.config.attest.required else EXIT_OK
 
 
 def _accept(start: Start) -> policy.Policy:

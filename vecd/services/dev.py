@@ -179,13 +179,13 @@ class Dev:
             path.unlink(missing_ok=True)
         # The TPM belongs to the one role that asks it.
         uid = layout.uid("attest")
-        child = Child("tpm", dev_boot.swtpm(layout), uid=uid, user=uid)
+        child = Child("tpm", dev_boot.swtpm(layout), uid=uid, user=uid, output=layout.tpm_log)
         self._start(child)
         deadline = time.monotonic() + TPM_S
         while not layout.tpm_socket.exists():
             self._sleep(time.monotonic() + TPM_TICK_S)
             if child.process is None or child.process.poll() is not None:
-                raise Failed("swtpm did not start", hint="what it said is above; see `swtpm socket --help`")
+                raise Failed("swtpm did not start", hint=f"what it said is in {layout.tpm_log}")
             if time.monotonic() > deadline:
                 raise TimedOut("swtpm made no socket", reason=f"waited {TPM_S:g} s")
         self._became_ready(child)
@@ -203,7 +203,7 @@ class Dev:
         if code != EXIT_OK:
             policy = self._layout.paths.boot_policy / dev_boot.POLICY
             raise _final(code, "attest refused the boot", hint=f"its reason is above; to record this boot: rm {policy}")
-        self._say("accepted", child, seconds=self._since(child.started_s))
+        self._say("accepted", role=child.role, seconds=self._since(child.started_s))
 
     def _enrol(self, role: str, card: str = "") -> None:
         """A party without identity finds a token that is good."""

@@ -67,13 +67,24 @@ class Notices:
 class Child:
     """One process: what to run, and the one that runs now."""
 
-    def __init__(self, role: str, command: Sequence[str], *, name: str = "", uid: int = -1, user: int = -1) -> None:
+    def __init__(
+        self,
+        role: str,
+        command: Sequence[str],
+        *,
+        name: str = "",
+        uid: int = -1,
+        user: int = -1,
+        output: Path | None = None,
+    ) -> None:
         self.role = role
         self.name = name
         self.command = list(command)
         # What it becomes, for the report; `user`: what it is started as.
         self.uid = uid if uid >= 0 else os.geteuid()
         self.user = user
+        # Where its 1 and 2 go instead of our stderr.
+        self.output = output
         self.process: subprocess.Popen[bytes] | None = None
         self.pidfd = -1
         self.ready = False
@@ -92,7 +103,7 @@ class Child:
         return self.process.pid if self.process else 0
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """It runs, with 0 on /dev/null and our 1 and 2 (both on our stderr), and nothing else open."""
+        """It runs, with 0 on /dev/null, 1 and 2 on our stderr or its own file, and nothing else open."""
         us = os.getpid()
 
         def in_child() -> None:
@@ -103,16 +114,18 @@ class Child:
         as_user = {} if self.user < 0 else {"user": self.user, "group": self.user, "extra_groups": []}
         self.ready, self.status, self.again_s = False, "", None
         self.started_s = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stdout=2,
-            env=dict(environment),
-            cwd="/",
-            start_new_session=True,
-            preexec_fn=in_child,
-            **as_user,  # type: ignore[call-overload]
-        )
+        with open(self.output, "ab") if self.output else contextlib.nullcontext(2) as out:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=dict(environment),
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=in_child,
+                **as_user,  # type: ignore[call-overload]
+            )
         self.pidfd = os.pidfd_open(self.process.pid)
 
     def ended(self) -> int | None:

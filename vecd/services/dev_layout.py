@@ -41,6 +41,10 @@ class Layout:
         return self.tpm / "sock"
 
     @property
+    def tpm_log(self) -> Path:
+        return self.tpm / "log"
+
+    @property
     def tcti(self) -> str:
         return f"swtpm:path={self.tpm_socket}"
 
