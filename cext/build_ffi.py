@@ -68,7 +68,8 @@ MODULES: dict[str, Module] = {
         sources=(
             *SHARED,
             *("wire.c", "locked.c", "arena.c", "vault.c", "driver_soft.c"),
-            *("credit.c", "slot.c", "request.c", "conn.c", "turn.c", "mailbox.c", "pump.c"),
+            *("credit.c", "slot.c", "conn.c", "receive.c", "send.c"),
+            *("request.c", "batch.c", "step.c", "turn.c", "mailbox.c", "pump.c"),
         ),
         libraries=("crypto",),
     ),

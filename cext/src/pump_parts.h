@@ -2,9 +2,10 @@
  * What the files of the pump share; nobody else includes this. pump.h has the picture.
  *
  *   pump.c     life, the loop, events          mailbox.c  commands from other threads
- *   conn.c     one connection: bytes, states   credit.c   buffers for large frames
- *   request.c  a frame against its rows        slot.c     key slots, streams, instances
- *   turn.c     a turn: model.md 3a
+ *   conn.c     one connection: its life        receive.c  its bytes in; send.c: its bytes out
+ *   credit.c   buffers for large frames        slot.c     key slots, streams, instances
+ *   turn.c     a turn: model.md 3a             step.c     its steps on the card word
+ *   batch.c    its requests                    request.c  one of them against its rows
  */
 #ifndef VEC_PUMP_PARTS_H
 #define VEC_PUMP_PARTS_H
@@ -13,6 +14,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "vec/card.h"
 #include "vec/driver.h"
@@ -38,12 +40,15 @@ _Static_assert(BUFFER_LARGE >= VEC_DATA_MAX + VEC_AAD_MAX + VEC_IV_MAX + VEC_TAG
 
 /* ---- slot.c ---- */
 
+struct vec_conn;
+
 /* An unfinished multi-part operation: what the pump knows of it, and the driver's state. */
 struct vec_stream {
         uint32_t id;                   /* 0: not open */
         uint32_t sequence;             /* of the next part */
         uint64_t bytes;
         uint8_t op;
+        const struct vec_conn *conn;   /* that opened it: it goes with that connection */
         void *state;
 };
 
@@ -56,8 +61,6 @@ struct vec_slot {
         uint8_t usage;
         struct vec_stream stream[VEC_STREAMS_MAX];
 };
-
-struct vec_conn;
 
 struct vec_instance {
         uint32_t index;
@@ -81,6 +84,8 @@ void vec_slots_destroy(vec_pump *pump, struct vec_instance *instance);
 struct vec_stream *vec_streams(struct vec_instance *instance, struct vec_slot *slot);
 struct vec_stream *vec_stream_find(struct vec_stream *streams, uint32_t id);
 void vec_stream_close(vec_pump *pump, struct vec_stream *stream);
+/* Those that this connection opened. */
+void vec_streams_close_of(vec_pump *pump, struct vec_instance *instance, const struct vec_conn *conn);
 uint32_t vec_streams_open(const struct vec_stream *streams);
 
 /* ---- credit.c ---- */
@@ -160,7 +165,6 @@ void vec_conn_consume(vec_pump *pump, struct vec_conn *conn, uint32_t offset, ui
 /* Look again at what has arrived: queue the connection if a frame is complete, arm events and deadline. */
 void vec_conn_look(vec_pump *pump, struct vec_conn *conn);
 /* Answers go out; what the peer does not take now is kept. `iov` is used up. */
-struct iovec;
 void vec_conn_send(vec_pump *pump, struct vec_conn *conn, struct iovec *iov, unsigned count);
 /* Unsent results are replaced by refusals; half a result ends the connection. */
 void vec_conn_rescind(vec_pump *pump, struct vec_conn *conn);
@@ -190,6 +194,8 @@ struct vec_entry {
 uint32_t vec_reply_room(const struct vec_frame *frame);
 /* Check against rows and key slots, run, write the reply into `out`. Entry's status and reason say how it went. */
 void vec_request_run(vec_pump *pump, struct vec_instance *instance, struct vec_entry *entry, uint8_t *out);
+/* The stream that a part names is over, if the part's connection opened it. */
+void vec_request_end_stream(vec_pump *pump, struct vec_instance *instance, const struct vec_entry *entry);
 
 /* ---- turn.c ---- */
 

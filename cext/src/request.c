@@ -7,7 +7,7 @@
 
 #include "pump_parts.h"
 
-enum { DIGEST_SIZE = 32, COUNT_SIZE = 4 };
+enum { DIGEST_SIZE = 32 };
 
 /* GCM: SP 800-38D, 2^39 - 256 bits under one IV. CTR: the 32-bit block counter behind a drawn IV. */
 static const uint64_t stream_max[] = {
@@ -17,32 +17,11 @@ static const uint64_t stream_max[] = {
         [VEC_ALG_AES_256_CTR] = UINT64_C(1) << 36,
 };
 
-static uint32_t get32(const uint8_t *at)
-{
-        return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-/* RANDOM asks by its four bytes of data for so many bytes. */
-static uint32_t random_count(const struct vec_frame *frame)
-{
-        return frame->header.data_len == COUNT_SIZE && frame->body ? get32(frame->body) : 0;
-}
-
 uint32_t vec_reply_room(const struct vec_frame *frame)
 {
-        uint32_t data = frame->header.data_len, room;
+        uint32_t room = REPLY_OVERHEAD + frame->header.data_len;
 
-        if (frame->status < 0)
-                return REFUSAL_SIZE;
-        if (frame->header.op == VEC_OP_RANDOM)
-                data = random_count(frame);
-        if (frame->header.op == VEC_OP_SHA256)
-                data = DIGEST_SIZE;
-        /* What is beyond the limit gets a refusal. */
-        if (data > VEC_DATA_MAX)
-                data = 0;
-        room = REPLY_OVERHEAD + data;
-        return room < REFUSAL_SIZE ? REFUSAL_SIZE : room;
+        return frame->status < 0 || room < REFUSAL_SIZE ? REFUSAL_SIZE : room;
 }
 
 static int refuse(struct vec_entry *entry, int status, uint8_t reason)
@@ -71,14 +50,10 @@ static int check_keyless(struct vec_instance *instance, struct vec_entry *entry,
                 return refuse(entry, VEC_EKEY, VEC_REASON_ANY_KEY);
         if (h->iv_len || h->aad_len || h->tag_len)
                 return refuse(entry, VEC_EMALFORMED, VEC_REASON_BAD_LENGTH);
+        /* RANDOM answers with as many bytes as it was sent; what stands in them does not matter. */
         shape->work.out_len = h->data_len;
         if (h->op == VEC_OP_SHA256)
                 shape->work.out_len = shape->work.last ? DIGEST_SIZE : 0;
-        if (h->op == VEC_OP_RANDOM) {
-                shape->work.out_len = random_count(&entry->frame);
-                if (!shape->work.out_len || shape->work.out_len > VEC_DATA_MAX)
-                        return refuse(entry, VEC_EMALFORMED, VEC_REASON_BAD_LENGTH);
-        }
         return 0;
 }
 
@@ -140,7 +115,7 @@ static int check_stream(const vec_pump *pump, struct vec_instance *instance, str
                 stream = vec_stream_find(streams, 0);
                 if (!stream)
                         return refuse(entry, VEC_EEXHAUSTED, VEC_REASON_STREAMS);
-        } else if (!stream || stream->op != h->op || stream->sequence != h->sequence) {
+        } else if (!stream || stream->conn != entry->conn || stream->op != h->op || stream->sequence != h->sequence) {
                 return refuse(entry, VEC_ESTREAM, VEC_REASON_NO_STREAM);
         }
         if (shape->slot && stream_max[shape->slot->alg->number] < most)
@@ -204,31 +179,51 @@ static void answer(struct vec_entry *entry, const struct shape *shape, uint8_t *
 }
 
 /* What the part did to its stream; the driver has freed the state after the last part and after a failure. */
-static void advance(const struct vec_header *h, struct vec_stream *stream, int status)
+static void advance(const struct vec_entry *entry, struct vec_stream *stream)
 {
-        if (status < 0 || (h->flags & VEC_F_LAST)) {
+        const struct vec_header *h = &entry->frame.header;
+
+        if (entry->status < 0 || (h->flags & VEC_F_LAST)) {
                 *stream = (struct vec_stream){ 0 };
                 return;
         }
         stream->id = h->stream;
+        stream->conn = entry->conn;
         stream->op = h->op;
         stream->sequence = h->sequence + 1;
         stream->bytes += h->data_len;
+}
+
+void vec_request_end_stream(vec_pump *pump, struct vec_instance *instance, const struct vec_entry *entry)
+{
+        const struct vec_header *h = &entry->frame.header;
+        struct vec_slot *slot = h->key ? vec_slot_find(instance, h->key) : NULL;
+        struct vec_stream *stream;
+
+        if (!h->stream || (h->key && !slot))
+                return;
+        stream = vec_stream_find(vec_streams(instance, slot), h->stream);
+        if (stream && stream->conn == entry->conn)
+                vec_stream_close(pump, stream);
 }
 
 void vec_request_run(vec_pump *pump, struct vec_instance *instance, struct vec_entry *entry, uint8_t *out)
 {
         struct shape shape = { 0 };
 
-        if (check(pump, instance, entry, &shape) < 0)
+        if (check(pump, instance, entry, &shape) < 0) {
+                /* A first part whose number is taken must not end the stream that has it. */
+                if (!shape.work.first)
+                        vec_request_end_stream(pump, instance, entry);
                 return;
+        }
         place(entry, &shape, out);
         if (shape.work.draw)
                 shape.slot->drawn++;
         entry->reason = VEC_REASON_ENGINE;
         entry->status = pump->driver->run(pump->engine, &shape.work, &entry->reason);
         if (shape.stream)
-                advance(&entry->frame.header, shape.stream, entry->status);
+                advance(entry, shape.stream);
         if (entry->status == 0) {
                 entry->reason = VEC_REASON_NONE;
                 answer(entry, &shape, out);

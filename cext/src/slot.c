@@ -111,3 +111,21 @@ void vec_slots_destroy(vec_pump *pump, struct vec_instance *instance)
                 vec_slot_destroy(pump, instance, instance->slots->number);
         streams_close(pump, instance->digest);
 }
+
+static void close_of(vec_pump *pump, struct vec_stream *streams, const struct vec_conn *conn)
+{
+        unsigned i;
+
+        for (i = 0; i < VEC_STREAMS_MAX; i++)
+                if (streams[i].conn == conn)
+                        vec_stream_close(pump, &streams[i]);
+}
+
+void vec_streams_close_of(vec_pump *pump, struct vec_instance *instance, const struct vec_conn *conn)
+{
+        struct vec_slot *slot;
+
+        for (slot = instance->slots; slot; slot = slot->next)
+                close_of(pump, slot->stream, conn);
+        close_of(pump, instance->digest, conn);
+}
