@@ -548,6 +548,26 @@ def test_a_stale_socket_is_replaced_and_a_served_one_is_not(tmp_path):
     assert path.read_text() == "precious"
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_door_of_another_uid_is_known_to_be_stale_without_a_capability(tmp_path, alive):
+    path = tmp_path / "s"
+    # ROOT: the test makes a door that belongs to somebody else.
+    first = ipc.listen(path, uid=61999)
+    if not alive:
+        first.close()
+    code = (
+        "import sys; from vecd.base import errors, ipc, sandbox\n"
+        "sandbox.close_inherited(); sandbox.enter(sandbox.spec('guard'))\n"
+        "try: ipc.listen(sys.argv[1])\n"
+        "except errors.Exists: print('served', end='')\n"
+        "else: print('stale', end='')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=20)
+    assert (done.stdout, done.stderr) == ("served" if alive else "stale", "")
+    first.close()
+
+
 def test_a_blocking_peer_asks_and_times_out(world):
     async def body():
         async with world.up():

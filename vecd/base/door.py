@@ -19,6 +19,8 @@ BACKLOG = 128
 # Linux numbers that Python has no names for.
 _SO_PEERGROUPS = 59
 _SO_PEERPIDFD = 77
+# Flag of /proc/net/unix: it listens.
+_ACCEPTS = 0x10000
 
 
 def groups(sock: socket.socket) -> frozenset[int]:
@@ -110,24 +112,8 @@ def listen(path: str | Path, *, mode: int = 0o600, uid: int = -1, gid: int = -1)
     Raises Exists while another process listens there. `uid` and `gid` own it (-1: as it is), which needs root.
     """
     address = socket_path(path)
-    with _socket() as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(address)
-        except BlockingIOError:
-            raise Exists(f"{path} is served by another process") from None
-        except FileNotFoundError:
-            pass
-        except ConnectionRefusedError:
-            # The kernel says the same of a file that is no socket: that one is not ours to remove.
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISSOCK(os.lstat(address).st_mode):
-                    raise Exists(f"{path} is not a socket", hint="move it away") from None
-                os.unlink(address)
-        except OSError as e:
-            raise Exists(f"{path} is not ours to listen on", reason=os.strerror(e.errno or 0)) from None
-        else:
-            raise Exists(f"{path} is served by another process", hint="stop it, or use another directory")
+    if os.path.lexists(address):
+        _remove_stale(address)
     sock = _socket()
     # The mode stands from the first moment on; a chmod after bind would leave a gap.
     before = os.umask(0o777 & ~mode)
@@ -143,3 +129,34 @@ def listen(path: str | Path, *, mode: int = 0o600, uid: int = -1, gid: int = -1)
     finally:
         os.umask(before)
     return sock
+
+
+def _remove_stale(address: str) -> None:
+    """The socket file that a dead process left is gone; raises Exists for anything else."""
+    # The kernel refuses a connection to a stale socket and to a file that is no socket alike.
+    if not stat.S_ISSOCK(os.lstat(address).st_mode):
+        raise Exists(f"{address} is not a socket", hint="move it away")
+    with _socket() as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(address)
+            served = True
+        except ConnectionRefusedError:
+            served = False
+        except PermissionError:
+            # A door of another uid, and we have no capability to pass: what the kernel lists says as much.
+            served = _is_listed(address)
+        except OSError as e:
+            # EAGAIN: its backlog is full.
+            served = e.errno != errno.ENOENT
+    if served:
+        raise Exists(f"{address} is served by another process", hint="stop it, or use another directory")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(address)
+
+
+def _is_listed(address: str) -> bool:
+    """Whether somebody listens at this path, by /proc/net/unix."""
+    lines = Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]
+    rows = [line.split(None, 7) for line in lines]
+    return any(len(row) == 8 and row[7] == address and int(row[3], 16) & _ACCEPTS for row in rows)
