@@ -55,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse that raises instead of leaving, so that a usage error is an object in JSON mode too."""
 
     def error(self, message: str) -> NoReturn:
-        raise Malformed(message, hint=self.format_usage().strip())
+        raise Malformed(message, hint=" ".join(self.format_usage().split()))
 
 
 def _common(parser: argparse.ArgumentParser, first: bool) -> None:

@@ -235,10 +235,14 @@ async def connect(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
 async def _connect_card(guard: Guard, instance: Instance, card: Card) -> None:
     book, link = guard.book, guard.link(card.name)
     async with link.lock:
-        serving(guard, link)
+        request = requests.connect(instance.name, card.name)
+        observe(guard, link)
+        if book.monitor.check(request):
+            # A refusal by the rules says more than a card that is away; a yes needs the card.
+            serving(guard, link)
         word = link.word
         with book.change():
-            decision = book.ask(requests.connect(instance.name, card.name))
+            decision = book.ask(request)
         if not decision.changes or word is None:
             return
         try:
