@@ -110,8 +110,9 @@ class Channel:
                 self.close()
 
     def send_raw(self, data: bytes) -> None:
-        """Bytes without a header go before the next request (the tag after READY)."""
+        """Bytes without a header (the tag after READY) are on their way, at the latest before the next request."""
         self._out.append(memoryview(data))
+        self._send()
 
     def _post(self, request: Request) -> None:
         self._numbers += 1
@@ -193,8 +194,8 @@ class Channel:
         if not self._fill(whole):
             return None
         number, op = self._expected.popleft() if self._expected else (0, 0)
-        # A refusal of the connection itself names no request.
-        about_all = header.status and not header.request
+        # A refusal of the connection itself names no request, and READY none: the card did not read ATTACH's number.
+        about_all = not header.request and (header.status or header.op == op)
         if not header.is_reply or not (about_all or (header.request, header.op) == (number, op)):
             raise Malformed("the answer is to another request", hint="the peer is not a card of this version")
         body = memoryview(bytes(memoryview(self._buffer)[ops.HEADER_SIZE : whole]))

@@ -194,9 +194,10 @@ class CardService:
 
     # -- the broker ---------------------------------------------------------------------------------------------
     def _meet_broker(self, descriptor: int) -> None:
-        """The channel to the broker is this one; it hears first what is connected here."""
-        if self._relay is not None:
-            self._relay.close()
+        """The channel to the broker is this one; it hears first what is connected here.
+
+        The channel before it is left to the broker to close: until it has this one, it asks there.
+        """
         sock = socket.socket(fileno=descriptor)
         self._relay = ipc.wrap(sock, self._asked_by_broker, table=calls.door("relay", ROLE), name="broker")
         self._relay_there.set()
