@@ -42,6 +42,8 @@ LOCK = ".vecd-dev.lock"
 # How often the TPM's socket is looked for while it starts.
 TPM_TICK_S = 0.01
 TPM_S = 10.0
+# How often a process may die at the first start before all is given up; later it is started again for ever.
+START_TRIES = 5
 FINAL = (EXIT_SANDBOX, EXIT_CONFIG)
 
 
@@ -226,6 +228,8 @@ class Dev:
         while not child.ready:
             self._sleep(deadline)
             self._look()
+            if child.deaths >= START_TRIES:
+                raise Failed(f"{child.title} died {child.deaths} times before it was ready", hint="its reason is above")
             if time.monotonic() > deadline:
                 raise TimedOut(f"{child.title} is not ready", reason=f"waited {self._settings.ready_s:g} s")
 
@@ -266,7 +270,7 @@ class Dev:
                     self._became_ready(child)
 
     def _became_ready(self, child: Child) -> None:
-        child.ready = True
+        child.ready, child.deaths = True, 0
         log.event(events.CHILD_READY, role=child.title)
         self._say("ready", child, seconds=self._since(child.started_s))
 

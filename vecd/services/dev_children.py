@@ -91,6 +91,8 @@ class Child:
         self.status = ""
         self.started_s = 0.0
         self.rest_s = REST_FIRST_S
+        # How often it died since it was ready last.
+        self.deaths = 0
         # When it is to be started again; None: it runs, or it stays as it is.
         self.again_s: float | None = None
 
@@ -134,6 +136,7 @@ class Child:
             return None
         os.close(self.pidfd)
         self.process, self.pidfd, self.ready = None, -1, False
+        self.deaths += 1
         lived = time.monotonic() - self.started_s
         self.rest_s = REST_FIRST_S if lived >= LIVED_S else self.rest_s
         self.again_s = time.monotonic() + self.rest_s
@@ -168,7 +171,8 @@ def environment(notices: Notices) -> dict[str, str]:
     """What children see: where our code is, where to say READY, and little else."""
     kept = {key: value for key, value in os.environ.items() if key in _KEPT}
     code = str(Path(vecd.__file__).resolve().parents[1])
-    return kept | {"PYTHONPATH": code, "PYTHONSAFEPATH": "1", "NOTIFY_SOCKET": f"@{notices.address}"}
+    path = os.pathsep.join(filter(None, (code, os.environ.get("PYTHONPATH"))))
+    return kept | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "NOTIFY_SOCKET": f"@{notices.address}"}
 
 
 def sleep_until(fds: Sequence[int], deadline_s: float) -> None:
