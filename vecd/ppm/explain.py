@@ -6,7 +6,7 @@ themselves: each refusal names one request that removes its cause, which may be 
 of the state they are made one after the other until the first one is a yes. So what is advised has been tried.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from vecd.ppm.request import Request, step
 from vecd.ppm.rules import NO, RULES, YES, Decision, decide
@@ -36,18 +36,26 @@ def explain(state: State, subject: Key, object: Key, what: str, *, operation: st
     """
     request = question(subject, object, what, operation=operation, to=to, level=level, next=next)
     decision = decide(state, request)
-    steps = (plan(state, request) if decision.answer == NO else None) or []
+    steps, blocked = plan(state, request) if decision.answer == NO else Plan(())
+    reason, advice = decision.reason, decision.next
+    if blocked is not None:
+        # The first cause could be removed, but not the last one: that is the one to name.
+        advice = _ALAS[NO]
+        if blocked.reason != reason:
+            reason += f"; and even then {blocked.reason}"
+    elif decision.answer not in (YES, NO):
+        advice = _ALAS[decision.answer]
     answer: dict[str, Any] = {
         "schema": 1,
         "decision": decision.answer,
         "rule": decision.rule or request.rule,
         "property": decision.property,
-        "reason": decision.reason,
+        "reason": reason,
         "subject": state.words(request.subject),
         "object": state.words(request.object),
         "reads": [read_json(cell) for cell in dict.fromkeys(decision.reads)],
         "changes": [change_text(state, decision, n) for n in range(len(decision.changes))],
-        "next": decision.next or ("" if decision.answer == YES else _ALAS[decision.answer]),
+        "next": advice,
         "plan": [{"rule": s.rule, "step": step(state, s)} for s in steps],
         "can_change": decision.answer == YES or bool(steps),
         "in_turn": bool(steps) and all(s.rule in _IN_TURN and s.attribute != "c" for s in steps),
@@ -66,24 +74,30 @@ def question(subject: Key, object: Key, what: str, *, operation: str = "", to: K
     return Request(rule, subject, object, attribute, to, level, next)
 
 
-def plan(state: State, request: Request) -> list[Request] | None:
-    """
-    Requests that, made in this order by the rules, make `request` a yes: [] if it is one now, None if nothing does.
-    """
+class Plan(NamedTuple):
+    """Requests that make another one a yes, in order; or the refusal that nothing removes."""
+
+    steps: tuple[Request, ...]
+    blocked: Decision | None = None
+
+
+def plan(state: State, request: Request) -> Plan:
+    """What has to be asked, by the rules themselves on a copy of the state, so that `request` is a yes."""
     scratch, goals = state.copy(), [request]
     steps: list[Request] = []
+    decision = decide(scratch, request)
     for _ in range(STEPS_MAX):
-        decision = decide(scratch, goals[-1])
         if decision.answer == YES:
             if len(goals) == 1:
-                return steps
+                return Plan(tuple(steps))
             scratch.apply(decision.changes)
             steps.append(goals.pop())
         elif decision.remedy is None or decision.remedy in goals:
-            return None
+            break
         else:
             goals.append(decision.remedy)
-    return None
+        decision = decide(scratch, goals[-1])
+    return Plan((), decision)
 
 
 def text(cell: Cell) -> str:

@@ -1,0 +1,275 @@
+"""Every state that the real rules reach in small worlds, and what holds in all of them."""
+
+from collections import defaultdict
+from functools import cache
+
+import pytest
+
+from tests.model import page
+from tests.model.explore import explore
+from tests.model.worlds import STATIC, do, empty, entities, made, requests
+from vecd.ppm.explain import plan
+from vecd.ppm.levels import USING
+from vecd.ppm.properties import indexes, violations
+from vecd.ppm.request import Request, append, connect, give, instruct, move, read, rescind, switch
+from vecd.ppm.rules import NO, decide
+from vecd.ppm.state import CARD, FREE, INSTANCE, USER, C
+
+
+def on_cards(state, *more):
+    """What guests and cards ask on cards, and who connects: of users on instances c alone, the rest shows elsewhere."""
+    return [r for r in requests(state, rules=STATIC)
+            if state.kind(r.object) == CARD or r.rule == "R1" or (r.rule == "R6" and r.attribute == "c")] + list(more)
+
+
+def three_instances():
+    state = made("AB", ("aA", "bB", "cA"))
+    return state, on_cards(state)
+
+
+def rights_change():
+    state = made(rights="rac")
+    changes = [r for r in requests(state, rules=("R9", "R10"), attributes="rc")
+               if state.kind(r.object) == CARD or r.attribute == "c"]
+    return state, on_cards(state, *changes)
+
+
+def every_attribute():
+    state = made("A", ("aA",))
+    return state, requests(state, rules=STATIC)
+
+
+def come_and_go():
+    state = empty()
+    wanted = requests(state, rules=STATIC | {"R5", "R7", "R8", "R9", "R10"} - {"R3", "config", "put", "get", "fetch"},
+                      attributes="c", levels=(USING, 3))
+    # What an instance does once it is connected is seen in the other worlds.
+    wanted = [r for r in wanted if r.rule not in ("R2", "R4", "submit", "process")]
+    return state, wanted + [Request("R9", "m", "k", "a", to="a"), Request("R2", "a", "k")]
+
+
+def come_and_go_alone():
+    state = empty("A", ("aA",))
+    return state, requests(state, attributes="ace", levels=(USING, 3, 4))
+
+
+def five_levels():
+    state = made(levels=5, rights="rac")
+    return state, on_cards(state) + [r for r in requests(state, rules=("R11",)) if state.kind(r.object) == INSTANCE]
+
+
+def two_cards():
+    state = made(cards="kl", rights="rac")
+    return state, on_cards(state)
+
+
+def user_data():
+    state = made("A", ("aA", "bA"))
+    return state, requests(state, rules=STATIC, attributes="ac")
+
+
+WORLDS = (three_instances, rights_change, every_attribute, come_and_go, come_and_go_alone, five_levels)
+LARGER = (two_cards, user_data)
+ALL = (*WORLDS, *(pytest.param(world, marks=(pytest.mark.prove, pytest.mark.limit(3600))) for world in LARGER))
+
+# Every world has at least so many states: a world that shrinks is a test that looks at less.
+SIZES = {three_instances: 5614, rights_change: 3372, every_attribute: 3560, come_and_go: 1000,
+         come_and_go_alone: 2021, five_levels: 1336, two_cards: 40000, user_data: 19000}
+
+
+@cache
+def reached(world):
+    return explore(*world())
+
+
+@pytest.mark.parametrize("world", ALL)
+def test_every_reachable_state_is_secure(world):
+    found = reached(world)
+    for state in found.states():
+        assert not violations(state), state.snapshot()
+    assert len(found.snapshots) >= SIZES[world], len(found.snapshots)
+
+
+@pytest.mark.parametrize("world", ALL)
+def test_the_indexes_say_what_the_cells_say_in_every_seventh_state(world):
+    for number, state in enumerate(reached(world).states()):
+        if number % 7 == 0:
+            assert not indexes(state)
+
+
+@pytest.mark.parametrize("world", ALL)
+def test_the_manager_alone_can_free_every_card_from_every_state(world):
+    for state in reached(world).states():
+        changes = []
+        for k in entities(state, CARD):
+            if k not in state.live:
+                continue
+            steps = [instruct(k), *(rescind(i, k, "c") for i in sorted(state.mapped[k]))]
+            for request in steps:
+                changes += made_by(state, request)
+            if state.status_of(k) != FREE:
+                changes += made_by(state, switch(k, None))
+            assert state.status_of(k) == FREE and not violations(state)
+        state.undo(changes)
+
+
+def made_by(state, request):
+    """The changes of a request that has to be a yes, made."""
+    decision = decide(state, request)
+    assert decision, decision.reason
+    state.apply(decision.changes)
+    return decision.changes
+
+
+@pytest.mark.parametrize("world", ALL)
+def test_every_connected_instance_can_run_a_full_cycle_from_every_state_once_it_has_its_rights(world):
+    ran = 0
+    for state in reached(world).states():
+        for k in entities(state, CARD):
+            for i in sorted(state.mapped[k]):
+                changes = []
+                for request in (give(i, k, "a"), give(i, k, "r"), instruct(k), switch(k, i), append(i, k),
+                                move(i, k, USING), Request("loadkey", i, k), Request("submit", i, k),
+                                Request("process", k, k), move(i, k, state.level[i]), read(i, k),
+                                Request("fetch", i, k)):
+                    changes += made_by(state, request)
+                assert state.output[k] == i and not violations(state)
+                state.undo(changes)
+                ran += 1
+    assert ran
+
+
+@pytest.mark.parametrize("world", ALL)
+def test_there_is_no_deadlock_and_from_every_state_the_cards_can_be_free_again_and_connected_again(world):
+    found = reached(world)
+    assert all(found.edges), "a state in which no request changes anything"
+    # Backwards from the first state: whoever is not found cannot come back to it.
+    before = defaultdict(list)
+    for number, out in enumerate(found.edges):
+        for _, after in out:
+            before[after].append(number)
+    seen, wave = {0}, [0]
+    while wave:
+        wave = [n for after in wave for n in before[after] if n not in seen and not seen.add(n)]
+    assert len(seen) == len(found.snapshots)
+
+
+@pytest.mark.parametrize("world", [every_attribute, five_levels, come_and_go_alone])
+def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world):
+    """Every `no` has a plan that the rules themselves accept, or is one of those that nothing can change."""
+    _, asked = world()
+    advised, never = 0, defaultdict(int)
+    for number, state in enumerate(reached(world).states()):
+        if number % 5:
+            continue
+        before = state.snapshot()
+        for request in asked:
+            decision = decide(state, request)
+            if decision.answer != NO:
+                continue
+            steps, blocked = plan(state, request)
+            assert state.snapshot() == before
+            if blocked is not None:
+                never[blocked.rule, blocked.property] += 1
+                continue
+            assert steps
+            changes = [change for step in steps for change in made_by(state, step)]
+            assert decide(state, request), f"{request} after {steps}"
+            state.undo(changes)
+            advised += 1
+    assert advised > 1000
+    # What nothing changes: another user's instance, nothing to release, no such level for the thing, nobody who owns
+    # the slot or connects to the card, nothing to clean.
+    assert set(never) <= {("R1", "type"), ("R6", "discretionary"), ("R7", "status"), ("R7", "virtual"), ("R11", "virtual"),
+                          ("R11", "status"), ("R11", "slot"), ("R12", "status"), ("process", "residue")}, dict(never)
+
+
+# ---- the state map of a card
+
+
+def place(state, k):
+    return state.status_of(k), state.current.get(k)
+
+
+def named(st, cur, owner):
+    """A state of the map: i is the owner before, j another."""
+    if st == FREE:
+        return "free"
+    return f"{st}, {'none' if cur is None else 'i' if cur == owner else 'j'}"
+
+
+def transitions(world):
+    """(from, event, to) of every card, over every transition that was reached."""
+    found = reached(world)
+    state, rows = found.state, set()
+    # Its own loop, not an index: the places of every state first.
+    cards = entities(state, CARD)
+    places = []
+    for here in found.states():
+        places.append({k: (*place(here, k), frozenset(here.mapped[k]), k in here.live,
+                           k not in here.context and k not in here.output) for k in cards})
+    for number, out in enumerate(found.edges):
+        for which, after in out:
+            request = found.requests[which]
+            for k in cards:
+                (st, cur, mapped, live, clean), (st2, cur2, *_) = places[number][k], places[after][k]
+                if not live or (st, cur) == (st2, cur2):
+                    continue
+                rows.add((named(st, cur, cur), event(state, request, k, cur, st2, cur2, mapped, clean),
+                          named(st2, cur2, cur)))
+    return rows
+
+
+def event(state, request, k, cur, st2, cur2, mapped, clean):
+    rule = request.rule
+    if rule == "R12":
+        if cur2 is None:
+            return "R12 to nobody" if mapped else "R12 to nobody, map empty"
+        return "R12 to i" if cur2 == cur else "R12 to j"
+    if rule == "R11":
+        return "R11 up" if request.level == USING else "R11 down"
+    if rule in ("R6", "R10") and request.attribute == "c":
+        who = request.subject if rule == "R6" else request.to
+        gone = {who} if state.kind(who) == INSTANCE else {request.object}
+        if mapped <= gone and clean:
+            return "last R6 c or R10 c, clean"
+        return f"R6 c or R10 c of {'i' if cur in gone else 'j'}"
+    return f"{rule} c" if rule == "R1" else rule
+
+
+def test_the_state_map_of_a_card_is_what_is_reachable_no_more_and_no_less():
+    derived = set().union(*(transitions(world) for world in (three_instances, rights_change, come_and_go)))
+    table, = page.tables("State map of a card")
+    assert derived == {tuple(row) for row in table[1:]}
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize("world", [rights_change, come_and_go])
+def test_a_refusal_changes_nothing_and_reads_what_is_there(world):
+    _, asked = world()
+    for number, state in enumerate(reached(world).states()):
+        if number % 11:
+            continue
+        cells = {cell[:3]: cell[3] for cell in state.cells()}
+        for request in asked:
+            decision = decide(state, request)
+            for table, subject, object, value in decision.reads:
+                # Not stored is empty: 0, False, free, none.
+                assert cells.get((table, subject, object), value) == value or table == "live", decision
+                assert (table, subject, object) in cells or value in (0, False, None, FREE), decision
+            if not decision:
+                assert not decision.changes and not decision.wipes and decision.reason
+
+
+def test_the_world_of_the_page_has_users_instances_and_cards():
+    state = do_nothing()
+    assert len(entities(state, USER)) == 2 and len(entities(state, INSTANCE)) == 3 and len(entities(state, CARD)) == 1
+
+
+def do_nothing():
+    state, _ = three_instances()
+    do(state, connect("a", "k"))
+    assert state.holds("a", "k") == C
+    return state
