@@ -65,6 +65,8 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_age ON sessions (exp);
 """
 
+# How long a start waits for another process to let go of the register, seconds.
+_LOCKED_S = 1.0
 # SQLite's integers end here; a counter that came so far is at its end.
 _COUNTER_MAX = 2**63 - 1
 
@@ -80,7 +82,15 @@ class Store:
         if str(path) != ":memory:":
             # Made here, so that it is never there with another mode; SQLite gives -wal and -shm the same.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCKED_S)
+        try:
+            self._prepare(path, max_pages)
+        except BaseException:
+            # A connection that is only forgotten would keep the file locked.
+            self._db.close()
+            raise
+
+    def _prepare(self, path: str | Path, max_pages: int | None) -> None:
         with _writing():
             for pragma in (
                 "locking_mode=EXCLUSIVE",
