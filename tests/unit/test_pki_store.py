@@ -1,4 +1,4 @@
-"""The register on disk: what must never be is forbidden by its schema; a full disk or a SIGKILL leaves nothing half done."""
+"""The register on disk: its schema forbids what must never be; a full disk or a SIGKILL leaves nothing half done."""
 
 import os
 import resource
