@@ -1,4 +1,4 @@
-"""Revocation: after the answer nothing runs under the old right, whatever the card does; and what deaths leave behind."""
+"""Revocation: after the answer nothing runs under the old right, whatever the card does; what deaths leave behind."""
 
 import asyncio
 import os
