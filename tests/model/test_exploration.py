@@ -180,8 +180,9 @@ def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world):
     assert advised > 1000
     # What nothing changes: another user's instance, nothing to release, no such level for the thing, nobody who owns
     # the slot or connects to the card, nothing to clean.
-    assert set(never) <= {("R1", "type"), ("R6", "discretionary"), ("R7", "status"), ("R7", "virtual"), ("R11", "virtual"),
-                          ("R11", "status"), ("R11", "slot"), ("R12", "status"), ("process", "residue")}, dict(never)
+    assert set(never) <= {
+        ("R1", "type"), ("R6", "discretionary"), ("R7", "status"), ("R7", "virtual"), ("R11", "virtual"),
+        ("R11", "status"), ("R11", "slot"), ("R12", "status"), ("process", "residue")}, dict(never)
 
 
 # ---- the state map of a card

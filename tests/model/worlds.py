@@ -24,6 +24,7 @@ def empty(users="AB", instances=("aA", "bB"), cards="k", levels=4):
 
 def do(state, *requests):
     """Make the requests; every one has to be a yes. Returns the last decision."""
+    decision = None
     for request in requests:
         decision = decide(state, request)
         assert decision, f"{request}: {decision.reason}"
