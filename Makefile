@@ -6,7 +6,7 @@ PY := .venv/bin/python
 ARGS ?=
 
 # Directories of tests in the order in which a failure says most: quick and exact first, whole machine last.
-QUICK := tests/style tests/unit tests/model
+QUICK := tests/style tests/unit tests/model tests/cext
 SLOW := tests/conformance tests/integration
 
 help: ## this list
@@ -19,7 +19,7 @@ setup: ## Debian packages, .venv with pinned versions, the C extension; does not
 
 build: setup ## the C extension (part of setup)
 
-check: setup lint ## lint, style, unit and model tests: no root, under two minutes; what each commit passes
+check: setup lint ## lint, style, unit, model and C tests: no root, under two minutes; what each commit passes
 	$(PY) -m pytest $(QUICK) $(ARGS)
 
 lint: setup ## ruff and mypy
@@ -45,6 +45,12 @@ test-unit: setup ## one module at a time
 test-model: setup ## the rules on every reachable state of small worlds
 	$(PY) -m pytest tests/model $(ARGS)
 
+test-cext: setup ## the card word in C: every interleaving of its steps, and threads
+	$(PY) -m pytest tests/cext $(ARGS)
+
+prove: setup ## the rules on the larger worlds as well: minutes, not part of test
+	$(PY) -m pytest tests/model -m prove $(ARGS)
+
 test-conformance: setup ## one behaviour suite, run against every card driver
 	$(PY) -m pytest tests/conformance $(ARGS)
 
@@ -55,5 +61,5 @@ clean: ## remove build/, the C extension and caches; .venv stays
 	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build check lint format demo test test-style test-unit test-model test-conformance \
-	test-integration clean
+.PHONY: help setup build check lint format demo test test-style test-unit test-model test-cext prove \
+	test-conformance test-integration clean

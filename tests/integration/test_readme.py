@@ -1,9 +1,12 @@
 """The session in README.md is run as it stands there, in a directory of its own."""
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,11 +26,16 @@ def blocks(directory: Path) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the stranger stands: the checkout's .venv is at hand, and what the session writes lands here."""
-    here = tmp_path_factory.mktemp("r")
+def place() -> Iterator[Path]:
+    """Where the stranger stands: the checkout's .venv is at hand, and what the session writes lands here.
+
+    Not pytest's own directory: as root each role is a user of its own, and has to get through.
+    """
+    here = Path(tempfile.mkdtemp(prefix="readme-"))
+    here.chmod(0o755)
     (here / ".venv").symlink_to(ROOT / ".venv")
     yield here
+    shutil.rmtree(here)
 
 
 def run(kind: str, body: str, place: Path) -> str:
@@ -55,7 +63,8 @@ def test_the_session_of_the_readme_works_as_pasted(place: Path) -> None:
         wait_until_ready(running, place, machine_dir)
         said = [run(kind, body, place) for kind, body in steps]
     finally:
-        os.killpg(running.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGINT)
         try:
             running.wait(timeout=20)
         except subprocess.TimeoutExpired:
@@ -64,8 +73,8 @@ def test_the_session_of_the_readme_works_as_pasted(place: Path) -> None:
             pytest.fail("vecd dev did not end within 20 s of Ctrl-C")
 
     assert "b'a first message'" in said[1]
-    answers = re.findall(r"^answer +(\w+)$", said[2], re.MULTILINE)
-    assert answers == ["yes", "no"], said[2]
+    reasons = re.findall(r"^reason +(.*)$", said[2], re.MULTILINE)
+    assert len(reasons) == 2 and "b[A.1][c0] lacks c" in reasons[0] and "M[A.1][c0] lacks a" in reasons[1], said[2]
 
 
 def wait_until_ready(running: subprocess.Popen, place: Path, machine_dir: Path) -> None:
