@@ -1,4 +1,4 @@
-"""A whole cipher machine for tests: `vecd dev` under a directory of its own, and guests with identities of their own."""
+"""A whole cipher machine for tests: `vecd dev` under a directory of its own, and guests with their own identities."""
 
 from __future__ import annotations
 
@@ -121,7 +121,13 @@ class CipherMachine:
 
     def pids(self, role: str, name: str = "") -> list[int]:
         """The processes of a role that run now, by their command lines."""
-        wanted = [b"vecd", role.encode(), b"--dir", str(self.root).encode(), *([b"--name", name.encode()] if name else [])]
+        wanted = [
+            b"vecd",
+            role.encode(),
+            b"--dir",
+            str(self.root).encode(),
+            *([b"--name", name.encode()] if name else []),
+        ]
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():

@@ -13,7 +13,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vecd.base.errors import Gone, Malformed, VecError
 from vecd.guest.deadline import Deadline
@@ -22,6 +22,8 @@ from vecd.wire import codec, ops
 RECEIVE_BYTES = 1 << 16
 # Buffers handed to one sendmsg: the kernel's limit is 1024, and more do not help.
 SEND_BUFFERS = 64
+
+ATTACH = ops.CONTROLS["ATTACH"].number
 
 Bytes = bytes | bytearray | memoryview
 
@@ -52,8 +54,12 @@ class Reply:
 
     def require(self) -> Reply:
         """Itself when the request was served, otherwise the error that the card or broker answered."""
-        if self.header.status:
-            raise codec.refusal(codec.Frame(self.header, data=bytes(self.data)))
+        header = self.header
+        if header.status:
+            if header.op == ATTACH and self.data[:1] != b"{":
+                # Not the broker's refusal but the card's, which speaks as in the data half.
+                header = replace(header, op=ops.OPS["NULL"].number)
+            raise codec.refusal(codec.Frame(header, data=bytes(self.data)))
         return self
 
 
@@ -69,6 +75,7 @@ class Channel:
         self._expected: deque[tuple[int, int]] = deque()
         self._out: deque[memoryview] = deque()
         self._sends = True
+        self._reset = False
         self._buffer = bytearray(RECEIVE_BYTES)
         self._have = 0
         self.closed = False
@@ -179,6 +186,12 @@ class Channel:
                 got = self._sock.recv_into(memoryview(self._buffer)[self._have :])
             except BlockingIOError:
                 return False
+            except ConnectionResetError:
+                # Told once, before what the peer still had to say.
+                if self._reset:
+                    raise
+                self._reset = True
+                continue
             if not got:
                 raise EOFError
             self._have += got

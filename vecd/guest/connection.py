@@ -87,6 +87,7 @@ class Connection:
             try:
                 self._again(deadline, lambda: self._release(deadline), None)
             finally:
+                self._last = None
                 self._forget_keys()
                 self._drop()
 
@@ -98,7 +99,7 @@ class Connection:
             self.closed = True
             mine = self._pid == os.getpid()
             try:
-                if release and mine and self._keys:
+                if release and mine and self._last is not None:
                     # Whoever cannot be told will notice: the broker releases instances without a connection.
                     with contextlib.suppress(VecError):
                         self._release(Deadline(timeout_s))
@@ -134,14 +135,16 @@ class Connection:
 
     def _again(self, deadline: Deadline, attempt: Callable[[], T], key: Key | None) -> T:
         """What `attempt` gives; tried again after a loss, with the keys loaded again where the card lost them."""
+        if key is not None and not key.number:
+            raise NoKey("this key was released", hint="load_key() loads it again")
         rest_s = REST_FIRST_S
         lost_key = False
         reloaded = False
         while True:
             try:
                 if lost_key:
-                    self._reload(key, deadline)
                     lost_key, reloaded = False, True
+                    self._reload(key, deadline)
                 return attempt()
             except NoKey:
                 if not self.retry or reloaded or not self._can_reload(key):
@@ -174,23 +177,25 @@ class Connection:
                 self._run.control.close()
             self._run = None
             self._run = self.start.verify(deadline)
+            self._last = self._last or self._run.user
         return self._run
 
     def _load(self, key: Key, deadline: Deadline) -> None:
         given = key.given
         if given is None:
             raise NoKey("this handle names a key number only", hint="load_key() loads a key")
-        run = self._fresh_run(deadline)
-        try:
-            with Held(given) as secret:
-                key.number = self.start.load(run, secret.view, self._record(key, secret.view), deadline)
-            self._last = run.user
-            if self._channel is None or self._channel.closed:
-                self._attach(run, deadline)
-        finally:
-            # A run loads one key.
-            run.control.close()
-            self._run = None
+        with Held(given) as secret:
+            record = self._record(key, secret.view)
+            run = self._fresh_run(deadline)
+            try:
+                key.number = self.start.load(run, secret.view, record, deadline)
+                self._last = run.user
+                if self._channel is None or self._channel.closed:
+                    self._attach(run, deadline)
+            finally:
+                # A run loads one key.
+                run.control.close()
+                self._run = None
 
     def _record(self, key: Key, secret: memoryview) -> KeyRecord:
         identity = self.start.identity

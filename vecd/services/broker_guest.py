@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vecd.base import events, log
-from vecd.base.errors import Busy, Exhausted, Internal, VecError
+from vecd.base.errors import Busy, Exhausted, VecError
+from vecd.base.peer import our_mistake
 from vecd.services.broker_limits import Knock, Limits
 from vecd.wire import codec, ops
 
@@ -113,12 +113,7 @@ class GuestConnection:
             await self._send(codec.reply_to(frame.header, **_refused(error)))
             return not isinstance(error, (Busy, Exhausted))
         except Exception as error:
-            # Its text may hold what a message held: the place is enough.
-            number = os.urandom(4).hex()
-            log.event(events.BUG, what="a guest's request", reason=type(error).__name__, event=number)
-            await self._send(
-                codec.reply_to(frame.header, **_refused(Internal(hint=f"event {number} in the host's log")))
-            )
+            await self._send(codec.reply_to(frame.header, **_refused(our_mistake("a guest's request", error))))
             return False
         if data is None:
             return False

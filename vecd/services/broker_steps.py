@@ -81,19 +81,19 @@ class Steps:
         return self._party.check_certificate(answer["body"], guest.id_u)
 
     async def verify(self, guest: GuestConnection, data: bytes) -> bytes:
-        """Messages 1-6. The guard decides first: an instance that may not reach the card does not meet it."""
+        """Messages 1-6. Who is not who it says it is gets no right: R1 comes between 4 and 5."""
         clock = _Clock(guest.times, fresh=True)
         relay = self._relay(guest)
         to_card = relay.verify(data, time.monotonic())
-        instance = await self._instance(guest, to_card.id_c)
-        card = await self._connected(guest, instance, to_card.id_c)
-        clock.lap("R1")
+        card = self._cards.by_id(to_card.id_c)
         message2 = (await card.call("verify.open", {"body": to_card.body}))["body"]
         clock.lap("2")
         message3 = relay.card_answered(message2, time.monotonic())
         clock.lap("3")
         both = await self._authority.call("ca.verify", {"body": message3})
         clock.lap("4")
+        await self._connect(guest, await self._instance(guest, card.id), card)
+        clock.lap("R1")
         to_card, message6 = relay.certified(both["to_card"], both["to_user"], time.monotonic())
         await card.call("verify.accept", {"body": to_card.body})
         clock.lap("5")
@@ -138,11 +138,11 @@ class Steps:
         body = self._relay(guest).key(data, time.monotonic())
         answer = await self._authority.call("ca.keyrev", {"id_u": guest.id_u, "body": body})
         guest.proved()
-        for id_c in answer["to_cards"] or []:
+        for one in answer["to_cards"]:
             # A card without a process has no keys; one that fails here is met again by the next revocation.
             with contextlib.suppress(VecError):
-                card = self._cards.by_id(bytes.fromhex(id_c))
-                await card.call("key.destroy", {"body": answer["body"]})
+                card = self._cards.by_id(bytes.fromhex(one["id"]))
+                await card.call("key.destroy", {"body": one["body"]})
         return bytes(answer["body"])
 
     async def attach(self, guest: GuestConnection, data: bytes) -> None:
@@ -150,12 +150,13 @@ class Steps:
         if guest.frames != 1:
             raise Malformed("ATTACH is the first frame of a connection of its own", rule="attach")
         to_card = self._relay(guest).attach(data, time.monotonic())
-        card = await self._connected(guest, to_card.instance, to_card.id_c)
+        card = self._cards.by_id(to_card.id_c)
         try:
-            await card.peer.call("attach", {"body": to_card.body}, (guest.descriptor,))
+            await self._attached(guest, to_card, card)
         except (Gone, TimedOut):
             # Whether the card has the descriptor is not known: a word of ours could stand in the middle of its own.
             return
+        self._linger.touched(card.name, to_card.instance, guest.id_u, time.monotonic())
         self._remember(to_card.sid, card)
 
     async def release(self, guest: GuestConnection, data: bytes) -> bytes:
@@ -191,13 +192,22 @@ class Steps:
             raise Unknown(f"guest {guest.guest} has no instance", subject=guest.guest)
         return bytes.fromhex(instances[0]["instance"])
 
-    async def _connected(self, guest: GuestConnection, instance: bytes, id_c: bytes) -> CardChannel:
-        """The card, after the guard decided that this instance is connected to it."""
-        args = {"id_u": guest.id_u, "instance": instance, "card": id_c}
-        await self._guard.call("guest.connect", args)
-        card = self._cards.by_id(id_c)
+    async def _connect(self, guest: GuestConnection, instance: bytes, card: CardChannel) -> None:
+        """The guard decided that this instance is connected to the card; raises Denied by the rule that refuses."""
+        await self._guard.call("guest.connect", {"id_u": guest.id_u, "instance": instance, "card": card.id})
         self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
-        return card
+
+    async def _attached(self, guest: GuestConnection, to_card: ToCard, card: CardChannel) -> None:
+        """The card has the descriptor. An instance that let go in between is connected again, by the rules."""
+        asked = {"body": to_card.body}
+        try:
+            await card.peer.call("attach", asked, (guest.descriptor,))
+        except ProtocolRefused as refusal:
+            # By then the card has checked that the message is the user's own.
+            if refusal.reason != NOT_CONNECTED:
+                raise
+            await self._connect(guest, to_card.instance, card)
+            await card.peer.call("attach", asked, (guest.descriptor,))
 
     async def _released(self, card: CardChannel, id_u: bytes, instance: bytes) -> None:
         await self._guard.call("guest.release", {"id_u": id_u, "instance": instance, "card": card.id})
