@@ -121,9 +121,6 @@ STORE_FAILED = Event(
 )
 
 # -- the broker
-GUEST_CONNECTED = Event(
-    "GUEST_CONNECTED", "2ab4b4bd4b074e0d8373d22831c6f606", INFO, "guest {subject} connected: {what}"
-)
 GUEST_GONE = Event("GUEST_GONE", "3ae3036d673949a4989bbd54c12df2b6", INFO, "guest {subject} went away: {reason}")
 GUEST_REFUSED = Event(
     "GUEST_REFUSED", "5c83af0a0c4745a09aee2eedc545eb65", WARNING, "guest {subject} refused: {rule} {reason}"

@@ -86,6 +86,8 @@ class Child:
         # Where its 1 and 2 go instead of our stderr.
         self.output = output
         self.process: subprocess.Popen[bytes] | None = None
+        # Of the one that runs, or ran last.
+        self.pid = 0
         self.pidfd = -1
         self.ready = False
         self.status = ""
@@ -99,10 +101,6 @@ class Child:
     @property
     def title(self) -> str:
         return f"{self.role} {self.name}".strip()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid if self.process else 0
 
     def start(self, environment: Mapping[str, str]) -> None:
         """It runs, with 0 on /dev/null, 1 and 2 on our stderr or its own file, and nothing else open."""
@@ -128,7 +126,8 @@ class Child:
                 preexec_fn=in_child,
                 **as_user,  # type: ignore[call-overload]
             )
-        self.pidfd = os.pidfd_open(self.process.pid)
+        self.pid = self.process.pid
+        self.pidfd = os.pidfd_open(self.pid)
 
     def ended(self) -> int | None:
         """The exit code (negative: the signal) of a process that ended, told once; None while it runs."""
