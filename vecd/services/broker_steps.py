@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from vecd.base.errors import Gone, Malformed, ProtocolRefused, TimedOut, Unknown, VecError
+from vecd.base.errors import Busy, Gone, Malformed, ProtocolRefused, TimedOut, Unknown, VecError
 from vecd.protocol.broker import BrokerParty, Relay
 from vecd.services.broker_cards import CardChannel, Cards
 from vecd.services.broker_guest import GuestConnection
@@ -85,14 +85,16 @@ class Steps:
         clock = _Clock(guest.times, fresh=True)
         relay = self._relay(guest)
         to_card = relay.verify(data, time.monotonic())
-        card = self._cards.by_id(to_card.id_c)
+        instance = await self._instance(guest, to_card.id_c)
+        card = await self._reached(guest, instance, to_card.id_c)
         message2 = (await card.call("verify.open", {"body": to_card.body}))["body"]
         clock.lap("2")
         message3 = relay.card_answered(message2, time.monotonic())
         clock.lap("3")
         both = await self._authority.call("ca.verify", {"body": message3})
         clock.lap("4")
-        await self._connect(guest, await self._instance(guest, card.id), card)
+        await self._connect(guest, instance, card.id)
+        self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
         clock.lap("R1")
         to_card, message6 = relay.certified(both["to_card"], both["to_user"], time.monotonic())
         await card.call("verify.accept", {"body": to_card.body})
@@ -152,7 +154,7 @@ class Steps:
         to_card = self._relay(guest).attach(data, time.monotonic())
         card = self._cards.by_id(to_card.id_c)
         try:
-            await self._attached(guest, to_card, card)
+            await card.peer.call("attach", {"body": to_card.body}, (guest.descriptor,))
         except (Gone, TimedOut):
             # Whether the card has the descriptor is not known: a word of ours could stand in the middle of its own.
             return
@@ -192,22 +194,17 @@ class Steps:
             raise Unknown(f"guest {guest.guest} has no instance", subject=guest.guest)
         return bytes.fromhex(instances[0]["instance"])
 
-    async def _connect(self, guest: GuestConnection, instance: bytes, card: CardChannel) -> None:
-        """The guard decided that this instance is connected to the card; raises Denied by the rule that refuses."""
-        await self._guard.call("guest.connect", {"id_u": guest.id_u, "instance": instance, "card": card.id})
-        self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
-
-    async def _attached(self, guest: GuestConnection, to_card: ToCard, card: CardChannel) -> None:
-        """The card has the descriptor. An instance that let go in between is connected again, by the rules."""
-        asked = {"body": to_card.body}
+    async def _reached(self, guest: GuestConnection, instance: bytes, id_c: bytes) -> CardChannel:
+        """The card's process; where there is none, what the guard says of such a card is the refusal."""
         try:
-            await card.peer.call("attach", asked, (guest.descriptor,))
-        except ProtocolRefused as refusal:
-            # By then the card has checked that the message is the user's own.
-            if refusal.reason != NOT_CONNECTED:
-                raise
-            await self._connect(guest, to_card.instance, card)
-            await card.peer.call("attach", asked, (guest.descriptor,))
+            return self._cards.by_id(id_c)
+        except Busy:
+            await self._connect(guest, instance, id_c)
+            raise
+
+    async def _connect(self, guest: GuestConnection, instance: bytes, id_c: bytes) -> None:
+        """The guard decided that this instance is connected to the card; raises Denied by the rule that refuses."""
+        await self._guard.call("guest.connect", {"id_u": guest.id_u, "instance": instance, "card": id_c})
 
     async def _released(self, card: CardChannel, id_u: bytes, instance: bytes) -> None:
         await self._guard.call("guest.release", {"id_u": id_u, "instance": instance, "card": card.id})
