@@ -48,6 +48,16 @@ def test_paths_that_are_named_exist(document) -> None:
             assert exists(named[0]), f"{relative(document)} names {named[0]}"
 
 
+CITED = re.compile(r"\b(?:docs|tests|bench|cext)/[A-Za-z0-9_/-]+\.(?:md|py|c|h)\b(?:::[A-Za-z0-9_]+)?")
+SOURCES = [path for path in files() if path.suffix in (".py", ".c", ".h")]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=ids(SOURCES))
+def test_what_a_comment_points_at_exists(source) -> None:
+    for named in CITED.findall(source.read_text()):
+        assert exists(named), f"{relative(source)} points at {named}"
+
+
 def promises() -> list[tuple[str, str]]:
     rows = []
     for line in (ROOT / "docs" / "promises.md").read_text().splitlines():
