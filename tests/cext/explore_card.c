@@ -1,14 +1,7 @@
 /*
  * Every interleaving of card.c itself: one card thread, workers and one guard, on one card word.
  *
- * Each thread is a coroutine that runs the real functions; step_atomics.h makes it stop before each access to the
- * word, to a cell of M or b, and before each thing that the properties are about. The explorer picks who goes on,
- * in every order: depth first, putting back a copy of the world (stacks included) for each branch, and not going on
- * where it has been. A place is the word, the cells, the store buffer, the ghosts, and for each thread the hash of everything
- * it has seen so far, which determines where it stands.
- *
- * Memory is x86-TSO as far as it matters here: the guard's stores to cells go into a store buffer that drains at any
- * time, at the latest at the guard's next locked instruction; all else on the word is locked or a load.
+ * explore.h has the method; step_atomics.h makes card.c itself stop before each access to the word.
  *
  * What must hold, at every step:
  *   survives   after the answer to a revocation, and until the right is given again, the word does not hold it
@@ -21,24 +14,15 @@
  * usage: explore_card [SCENARIO]; a line a scenario; exit 1 and the schedule on a violation. In a schedule 0 is the
  * card, the last number before 5 the guard, the ones between are workers, and 5 is the store buffer.
  */
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <ucontext.h>
 
+#include "explore.h"
 #include "vec/card.h"
 #include "vec/status.h"
 
-enum {
-        CARD_INDEX = 2,
-        THREADS_MAX = 5,
-        FLUSH = THREADS_MAX,           /* the store buffer as somebody who may be picked */
-        DEPTH_MAX = 400,
-        STACK = 8192,
-        BUFFER_MAX = 8,
-        PLACES = 1 << 23,
-};
+enum { CARD_INDEX = 2, INSTANCES = 4 };
 
 /* ---- what a scenario is ---- */
 
@@ -61,87 +45,25 @@ struct scenario {
         int settles;                   /* instead of revoking, the guard settles and connects */
         struct revocation revocations[3];
         struct vec_word start;
-        uint8_t m[4], b[4];
+        uint8_t m[INSTANCES], b[INSTANCES];
 };
-
-/* ---- the world that is put back ---- */
 
 static const struct scenario *scenario;
 static vec_card_word *word;
 static struct vec_matrices *matrices;
 
-struct thread {
-        jmp_buf here;
-        char *low;                     /* the stack is in use from here up */
-        int done, killed;
-        int waiting;                   /* until the word is no longer what it was */
-        uint64_t waited_for;
-        uint64_t history;              /* of everything seen since the last point */
-        uint64_t point;                /* which calls are behind it, and what they answered */
-        void (*run)(void);
-};
-
-static struct thread threads[THREADS_MAX];
-static _Alignas(64) char stacks[THREADS_MAX][STACK];
-static int thread_count, current;
-static jmp_buf scheduler;
-
-static struct {
-        uint8_t *cell[BUFFER_MAX];
-        uint8_t value[BUFFER_MAX];
-        int count;
-} buffer;
-
 /* Ghosts: what the guard has answered. epoch counts answers; revoked is set from an answer until the right returns. */
 static struct {
-        uint32_t epoch[4][16];
-        uint8_t revoked[4];
-        uint8_t guard_has_q;
-        uint8_t guard_dead;
-        uint8_t written_off;
+        uint32_t epoch[INSTANCES][16];
+        uint8_t revoked[INSTANCES];
+        uint8_t guard_has_q, guard_dead, written_off, padding;
 } ghost;
 
-static const char *violation;
+/* ---- the steps: step_atomics.h puts the first two under card.c, and there is no shm.c ---- */
 
-static uint64_t mix(uint64_t hash, uint64_t value)
+static int guard_thread(void)
 {
-        hash ^= value + UINT64_C(0x9e3779b97f4a7c15) + (hash << 6) + (hash >> 2);
-        hash *= UINT64_C(0xff51afd7ed558ccd);
-        return hash ^ hash >> 32;
-}
-
-static void saw(uint64_t value)
-{
-        threads[current].history = mix(threads[current].history, value);
-}
-
-/*
- * A call is over. The functions of card.c keep nothing, and below nothing but the answer is kept, so what was seen
- * on the way is forgotten: many ways, one place.
- */
-static void done_with(uint64_t answer)
-{
-        threads[current].point = threads[current].history = mix(threads[current].point, answer);
-}
-
-/* The call is going to be made again, from the start. */
-static void again(void)
-{
-        threads[current].history = threads[current].point;
-}
-
-static void violated(const char *what)
-{
-        if (!violation)
-                violation = what;
-}
-
-static __attribute__((noinline)) void pause_here(void)
-{
-        /* Room for what this frame itself holds below its frame address. */
-        threads[current].low = (char *)__builtin_frame_address(0) - 256;
-        if (!_setjmp(threads[current].here))
-                _longjmp(scheduler, 1);
+        return scenario->workers + 1;
 }
 
 static uint64_t *raw(const void *at)
@@ -149,23 +71,9 @@ static uint64_t *raw(const void *at)
         return (uint64_t *)(uintptr_t)at;
 }
 
-static void drain_buffer(void)
-{
-        for (int at = 0; at < buffer.count; at++)
-                *buffer.cell[at] = buffer.value[at];
-        buffer.count = 0;
-}
-
-static int is_guard(void)
-{
-        return current == thread_count - 1;
-}
-
-/* ---- the steps ---- */
-
 uint64_t step_load(const _Atomic uint64_t *at)
 {
-        pause_here();
+        step();
         saw(*raw(at));
         return *raw(at);
 }
@@ -174,9 +82,9 @@ int step_swap(_Atomic uint64_t *at, uint64_t *seen, uint64_t next)
 {
         int same;
 
-        pause_here();
-        if (is_guard())
-                drain_buffer();
+        step();
+        if (this_thread() == guard_thread())
+                buffer_drain();
         same = *raw(at) == *seen;
         if (same)
                 *raw(at) = next;
@@ -188,33 +96,16 @@ int step_swap(_Atomic uint64_t *at, uint64_t *seen, uint64_t next)
 
 uint8_t vec_cell_load(const uint8_t *cell)
 {
-        pause_here();
+        step();
         saw(*cell);
         return *cell;
 }
 
 void vec_cell_store(uint8_t *cell, uint8_t value)
 {
-        pause_here();
-        buffer.cell[buffer.count] = cell;
-        buffer.value[buffer.count++] = value;
+        step();
+        buffer_store(cell, value);
         saw(3);
-}
-
-/* A thing the properties speak of happens now: between two steps, at a moment of its own. */
-static void moment(void)
-{
-        pause_here();
-        saw(4);
-}
-
-/* Nothing to do until somebody changes the word. */
-static void wait_for_change(void)
-{
-        threads[current].waiting = 1;
-        threads[current].waited_for = *raw(word);
-        pause_here();
-        again();
 }
 
 /* ---- the threads ---- */
@@ -247,7 +138,7 @@ static int second_half_done(int r)
 /* One batch of data: what has been computed counts if leave says so. */
 static int work(uint32_t i, uint8_t attribute, int reply)
 {
-        uint64_t generation, before = threads[current].point;
+        uint64_t generation, before = point();
         uint32_t epoch;
         int r;
 
@@ -268,8 +159,7 @@ static int work(uint32_t i, uint8_t attribute, int reply)
         r = vec_card_leave(word, 1, generation);
         if (r == 0)
                 counts(i, attribute, epoch);
-        threads[current].point = before;
-        done_with((uint64_t)r);
+        back_to(mix(before, (uint64_t)r));
         return r;
 }
 
@@ -399,12 +289,12 @@ static void worker(void)
 
 static void kill_card(void)
 {
-        for (int at = 0; at < thread_count - 1; at++)
-                threads[at].killed = 1;
+        for (int at = 0; at < guard_thread(); at++)
+                end_thread(at);
 }
 
 /* had: the guard's own M[card][i]; the cell itself may still be in its store buffer. */
-static void revoke(const struct revocation *which, uint8_t had[4])
+static void revoke(const struct revocation *which, uint8_t had[INSTANCES])
 {
         uint8_t *m = &matrices->card_m[CARD_INDEX][which->i], *b = &matrices->card_b[CARD_INDEX][which->i];
         uint64_t before;
@@ -466,7 +356,7 @@ static void revoke(const struct revocation *which, uint8_t had[4])
 
 static void guard(void)
 {
-        uint8_t had[4];
+        uint8_t had[INSTANCES];
 
         memcpy(had, scenario->m, sizeof had);
         if (scenario->settles) {
@@ -484,244 +374,63 @@ static void guard(void)
         }
 }
 
-/* ---- the explorer ---- */
+/* ---- the properties at every place ---- */
 
-static uint64_t *places;
-static size_t place_count;
-static long edges;
-
-static int seen_before(uint64_t place)
-{
-        size_t at = place & (PLACES - 1);
-
-        place |= 1;
-        while (places[at] && places[at] != place)
-                at = (at + 1) & (PLACES - 1);
-        if (places[at])
-                return 1;
-        if (++place_count > PLACES / 2) {
-                fprintf(stderr, "too many places\n");
-                exit(2);
-        }
-        places[at] = place;
-        return 0;
-}
-
-static uint64_t place_now(void)
-{
-        uint64_t hash = mix(7, *raw(word));
-
-        for (int at = 0; at < thread_count; at++) {
-                hash = mix(hash, threads[at].history);
-                hash = mix(hash, (uint64_t)(threads[at].done | threads[at].killed << 1 | threads[at].waiting << 2));
-        }
-        for (int at = 0; at < 4; at++)
-                hash = mix(hash, matrices->card_m[CARD_INDEX][at] | matrices->card_b[CARD_INDEX][at] << 8 |
-                                         ghost.revoked[at] << 16);
-        for (int at = 0; at < buffer.count; at++)
-                hash = mix(mix(hash, (uint64_t)(uintptr_t)buffer.cell[at]), buffer.value[at]);
-        for (int at = 0; at < 4; at++)
-                for (int attribute = 1; attribute < 16; attribute <<= 1)
-                        hash = mix(hash, ghost.epoch[at][attribute]);
-        return mix(hash, ghost.guard_has_q | ghost.guard_dead << 1 | ghost.written_off << 2);
-}
-
-static void trampoline(void)
-{
-        threads[current].run();
-        threads[current].done = 1;
-        _longjmp(scheduler, 1);
-}
-
-static void start(int who)
-{
-        static ucontext_t first;
-
-        current = who;
-        if (_setjmp(scheduler))
-                return;
-        getcontext(&first);
-        first.uc_stack.ss_sp = stacks[who];
-        first.uc_stack.ss_size = STACK;
-        first.uc_link = NULL;
-        makecontext(&first, trampoline, 0);
-        setcontext(&first);
-}
-
-static void start_all(void)
+static void reset(void)
 {
         struct vec_word first = scenario->start;
 
         *raw(word) = vec_word_encode(&first);
         memset(&ghost, 0, sizeof ghost);
-        memset(threads, 0, sizeof threads);
-        buffer.count = 0;
-        violation = NULL;
-        for (int at = 0; at < 4; at++) {
-                matrices->card_m[CARD_INDEX][at] = scenario->m[at];
-                matrices->card_b[CARD_INDEX][at] = scenario->b[at];
-        }
-        /* Each up to before its first step: nobody has done anything yet. */
-        for (int at = 0; at < thread_count; at++) {
-                threads[at].run = at == 0 ? scenario->card : at == thread_count - 1 ? guard : worker;
-                threads[at].history = threads[at].point = (uint64_t)at;
-                start(at);
-        }
+        memcpy(matrices->card_m[CARD_INDEX], scenario->m, INSTANCES);
+        memcpy(matrices->card_b[CARD_INDEX], scenario->b, INSTANCES);
 }
 
-/* The world before the step at a depth, and who was picked there. */
-static struct copy {
-        int who;
-        uint64_t word;
-        uint8_t m[4], b[4];
-        struct thread threads[THREADS_MAX];
-        char stacks[THREADS_MAX][STACK];
-        __typeof__(buffer) buffer;
-        __typeof__(ghost) ghost;
-} copies[DEPTH_MAX];
-
-/* Copies the part in use of every stack, in the direction asked for. */
-static void copy_stacks(struct copy *copy, int back)
-{
-        for (int at = 0; at < thread_count; at++) {
-                size_t from = (size_t)(threads[at].low - stacks[at]), size = STACK - from;
-
-                if (threads[at].done)
-                        continue;
-                memcpy(back ? &stacks[at][from] : &copy->stacks[at][from],
-                       back ? &copy->stacks[at][from] : &stacks[at][from], size);
-        }
-}
-
-static void keep(struct copy *copy)
-{
-        copy->word = *raw(word);
-        memcpy(copy->m, matrices->card_m[CARD_INDEX], 4);
-        memcpy(copy->b, matrices->card_b[CARD_INDEX], 4);
-        memcpy(copy->threads, threads, sizeof threads);
-        copy->buffer = buffer;
-        copy->ghost = ghost;
-        copy_stacks(copy, 0);
-}
-
-static void put_back(struct copy *copy)
-{
-        *raw(word) = copy->word;
-        memcpy(matrices->card_m[CARD_INDEX], copy->m, 4);
-        memcpy(matrices->card_b[CARD_INDEX], copy->b, 4);
-        memcpy(threads, copy->threads, sizeof threads);
-        buffer = copy->buffer;
-        ghost = copy->ghost;
-        copy_stacks(copy, 1);
-}
-
-static int may_run(int who)
-{
-        const struct thread *thread = &threads[who];
-
-        if (who == FLUSH)
-                return buffer.count > 0;
-        if (who >= thread_count || thread->done || thread->killed)
-                return 0;
-        /* The death of the guard is an event, too: the card sees the end of its connection. */
-        return !thread->waiting || *raw(word) != thread->waited_for || (who == 0 && ghost.guard_dead);
-}
-
-static void check_now(void)
+static void check(void)
 {
         struct vec_word now = vec_word_decode(*raw(word));
         const char *why;
 
         if (vec_word_check(*raw(word), &why) < 0)
                 violated("word");
-        if (now.owner < 4 && (now.held & ghost.revoked[now.owner]))
+        if (now.owner < INSTANCES && (now.held & ghost.revoked[now.owner]))
                 violated("survives");
 }
 
-static void run(int who)
+/* The death of the guard is an event, too: the card sees the end of its connection. */
+static int woken(int thread)
 {
-        if (who == FLUSH) {
-                *buffer.cell[0] = buffer.value[0];
-                buffer.count--;
-                memmove(buffer.cell, buffer.cell + 1, sizeof buffer.cell[0] * (size_t)buffer.count);
-                memmove(buffer.value, buffer.value + 1, (size_t)buffer.count);
-                return;
-        }
-        current = who;
-        threads[who].waiting = 0;
-        if (!_setjmp(scheduler))
-                _longjmp(threads[who].here, 1);
+        return thread == 0 && ghost.guard_dead;
 }
 
 static const char *at_rest(void)
 {
         /* Without a guard q stays, and who waits for it is told BUSY. */
         if (ghost.guard_dead)
-                return threads[0].done ? NULL : "stuck";
-        for (int at = 0; at < thread_count; at++)
-                if (!threads[at].done && !threads[at].killed)
+                return thread_is_done(0) ? NULL : "stuck";
+        for (int at = 0; at < scenario->workers + 2; at++)
+                if (!thread_is_done(at) && !thread_is_ended(at))
                         return "stuck";
-        if ((*raw(word) & VEC_WORD_Q) && !scenario->kills)
-                return "stuck";
-        return NULL;
+        return (*raw(word) & VEC_WORD_Q) && !scenario->kills ? "stuck" : NULL;
 }
 
-/* The next one after `who` that may go on; more than FLUSH when there is none. */
-static int next_after(int who)
+static int run_scenario(void)
 {
-        do
-                who++;
-        while (who <= FLUSH && !may_run(who));
-        return who;
-}
+        struct exploration exploration = {
+                .name = scenario->name,
+                .word = raw(word),
+                .thread_count = scenario->workers + 2,
+                .run = {scenario->card, worker, worker, worker},
+                .shared = {{matrices->card_m[CARD_INDEX], INSTANCES}, {matrices->card_b[CARD_INDEX], INSTANCES},
+                           {&ghost, sizeof ghost}},
+                .reset = reset,
+                .check = check,
+                .woken = woken,
+                .at_rest = at_rest,
+        };
 
-/* Every schedule of the scenario; 0, or 1 with the violation printed. */
-static int explore(void)
-{
-        int depth = 0;
-
-        memset(places, 0, sizeof *places * PLACES);
-        place_count = 0;
-        edges = 0;
-        thread_count = scenario->workers + 2;
-        start_all();
-        for (;;) {
-                int who = FLUSH + 1;
-
-                check_now();
-                if (!violation && !seen_before(place_now())) {
-                        who = next_after(-1);
-                        if (who > FLUSH)
-                                violation = at_rest();
-                }
-                if (violation) {
-                        printf("%s: VIOLATED %s after:", scenario->name, violation);
-                        for (int at = 0; at < depth; at++)
-                                printf(" %d", copies[at].who);
-                        printf("\n");
-                        return 1;
-                }
-                if (depth == DEPTH_MAX) {
-                        fprintf(stderr, "%s: too deep\n", scenario->name);
-                        exit(2);
-                }
-                if (who <= FLUSH)
-                        keep(&copies[depth++]);
-                /* Been here, or all are done: back to the last place with somebody not yet picked. */
-                while (who > FLUSH) {
-                        if (depth == 0) {
-                                printf("%s: ok, %zu places, %ld steps\n", scenario->name, place_count, edges);
-                                return 0;
-                        }
-                        put_back(&copies[depth - 1]);
-                        who = next_after(copies[depth - 1].who);
-                        if (who > FLUSH)
-                                depth--;
-                }
-                copies[depth - 1].who = who;
-                edges++;
-                run(who);
-        }
+        exploration.run[guard_thread()] = guard;
+        return explore(&exploration);
 }
 
 #define OWNED(bits) {.held = VEC_C | (bits), .status = VEC_CONTROL, .owner = 1}
@@ -767,15 +476,14 @@ int main(int argc, char **argv)
         int failed = 0, ran = 0, fd;
 
         matrices = calloc(1, sizeof *matrices);
-        places = calloc(PLACES, sizeof *places);
-        if (!matrices || !places || vec_word_create(0, &fd, &word) < 0)
+        if (!matrices || vec_word_create(0, &fd, &word) < 0)
                 return 2;
         for (size_t at = 0; at < sizeof scenarios / sizeof scenarios[0]; at++) {
                 scenario = &scenarios[at];
                 if (argc > 1 ? strcmp(argv[1], scenario->name) != 0 : scenario->by_name)
                         continue;
                 ran++;
-                failed |= explore();
+                failed |= run_scenario();
         }
         return ran ? failed : 2;
 }

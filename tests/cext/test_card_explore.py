@@ -8,6 +8,7 @@ import pytest
 from tests.cext.compile import HERE, SOURCE, build
 
 CARD = SOURCE / "card.c"
+EXPLORER = [HERE / "explore_card.c", HERE / "explore.c"]
 SCENARIOS = 18
 
 # What is broken: (text of card.c, what stands there instead), ...; the scenario that shows it; the property broken,
@@ -110,7 +111,7 @@ def explorer(where, text):
     card = where / "card.c"
     card.write_text(text)
     stepped = build(where / "card.o", card, flags=("-O1", "-c", "-Wno-error", "-include", str(HERE / "step_atomics.h")))
-    return build(where / "explore", HERE / "explore_card.c", SOURCE / "memfd.c", stepped, flags=("-O1",))
+    return build(where / "explore", *EXPLORER, SOURCE / "memfd.c", stepped, flags=("-O1",))
 
 
 def run(program, *args):
