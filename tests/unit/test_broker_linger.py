@@ -44,6 +44,7 @@ def test_what_was_released_or_lost_its_card_is_not_due():
     for card, instance in (("c0", ONE), ("c0", TWO), ("c1", ONE)):
         linger.touched(card, instance, USER, 0.0)
     linger.forget("c0", ONE)
+    assert not linger.knows("c0", ONE) and linger.knows("c1", ONE)
     assert linger.due(5.0) == [("c0", TWO, USER), ("c1", ONE, USER)]
     linger.forget("c0")
     assert linger.due(5.0) == [("c1", ONE, USER)]

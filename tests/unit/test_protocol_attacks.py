@@ -29,8 +29,8 @@ from vecd.protocol.messages import (
 )
 from vecd.protocol.suites import open_, seal, sign
 
+from .protocol_cases_registration import Reg
 from .protocol_scene import ALG, USAGE, Scene
-from .test_protocol_checks import Reg
 
 
 @pytest.fixture
