@@ -183,7 +183,8 @@ async def _into_service(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:
             observe(guard, link)
     except VecError as error:
         async with link.lock:
-            if link.peer is peer and not link.out:
+            # One that hung up meanwhile is taken in as one that ended.
+            if link.peer is peer and not link.out and not peer.closed.is_set():
                 await end(guard, link, f"it did not start: {error.message}")
         return
     what = f"driver {link.driver}, {len(known)} instances connected again"
