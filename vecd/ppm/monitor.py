@@ -168,8 +168,8 @@ class Monitor:
             seen.held = C
         wrong = _impossible(state, card, seen)
         if wrong:
-            raise Integrity(f"{state.words(card)} shows what no rule allows: {wrong}", subject=str(card),
-                            property="residue", hint="take the card out of service: vecctl card show")
+            raise Integrity(f"{state.words(card)} shows what no rule allows: {wrong}", object=state.words(card),
+                            hint="the card is to be taken out of service: vecctl card list")
         changes = tuple(_observed(state, card, seen))
         state.apply(changes)
         if seen.keys is not None:
