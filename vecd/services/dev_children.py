@@ -21,10 +21,8 @@ from pathlib import Path
 
 import vecd
 
-# A process that died is started again after 0.1 s, twice that each time it dies soon again, at most 2 s.
+# A process that died is started again after 0.1 s, twice that each time it died before it was ready, at most 2 s.
 REST_FIRST_S, REST_MOST_S = 0.1, 2.0
-# It did not die soon if it lived this long.
-LIVED_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _UCRED = struct.Struct("3i")
 _libc = ctypes.CDLL(None)
@@ -92,7 +90,6 @@ class Child:
         self.ready = False
         self.status = ""
         self.started_s = 0.0
-        self.rest_s = REST_FIRST_S
         # How often it died since it was ready last.
         self.deaths = 0
         # When it is to be started again; None: it runs, or it stays as it is.
@@ -136,10 +133,8 @@ class Child:
         os.close(self.pidfd)
         self.process, self.pidfd, self.ready = None, -1, False
         self.deaths += 1
-        lived = time.monotonic() - self.started_s
-        self.rest_s = REST_FIRST_S if lived >= LIVED_S else self.rest_s
-        self.again_s = time.monotonic() + self.rest_s
-        self.rest_s = min(2 * self.rest_s, REST_MOST_S)
+        # One that had been ready is back soon, however often it dies; one that cannot get ready takes its time.
+        self.again_s = time.monotonic() + min(REST_FIRST_S * 2 ** (self.deaths - 1), REST_MOST_S)
         return code
 
     def stop(self, timeout_s: float) -> bool:
