@@ -37,6 +37,10 @@ class Linger:
             use.idle_since_s = now_s
         use.connections = connections
 
+    def knows(self, card: str, instance: bytes) -> bool:
+        """The instance was connected through this broker, or counted, and not released since."""
+        return (card, instance) in self._uses
+
     def forget(self, card: str, instance: bytes | None = None) -> None:
         """The instance was released, or (without one) the card went away."""
         for key in [key for key in self._uses if key[0] == card and instance in (None, key[1])]:

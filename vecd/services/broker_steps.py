@@ -109,6 +109,7 @@ class Steps:
         to_card = relay.load(data, time.monotonic())
         instance = await self._instance(guest, to_card.id_c)
         card = self._cards.by_id(to_card.id_c)
+        await self._still_connected(guest, instance, card)
         answer = await card.call("key.load", {"body": to_card.body})
         clock.lap("8")
         message9 = relay.card_loaded(answer["body"], time.monotonic())
@@ -153,6 +154,7 @@ class Steps:
             raise Malformed("ATTACH is the first frame of a connection of its own", rule="attach")
         to_card = self._relay(guest).attach(data, time.monotonic())
         card = self._cards.by_id(to_card.id_c)
+        await self._still_connected(guest, to_card.instance, card)
         try:
             await card.peer.call("attach", {"body": to_card.body}, (guest.descriptor,))
         except (Gone, TimedOut):
@@ -205,6 +207,12 @@ class Steps:
     async def _connect(self, guest: GuestConnection, instance: bytes, id_c: bytes) -> None:
         """The guard decided that this instance is connected to the card; raises Denied by the rule that refuses."""
         await self._guard.call("guest.connect", {"id_u": guest.id_u, "instance": instance, "card": id_c})
+
+    async def _still_connected(self, guest: GuestConnection, instance: bytes, card: CardChannel) -> None:
+        """An instance that was idle and let go between two steps of its start-up is connected again, by the rules."""
+        if not self._linger.knows(card.name, instance):
+            await self._connect(guest, instance, card.id)
+            self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
 
     async def _released(self, card: CardChannel, id_u: bytes, instance: bytes) -> None:
         await self._guard.call("guest.release", {"id_u": id_u, "instance": instance, "card": card.id})
