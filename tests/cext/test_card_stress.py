@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.cext.compile import HERE, SOURCE, build
+from tests.cext.compile import HERE, SOURCE, build, compiler
 
 SOURCES = [HERE / "stress_card.c", *(SOURCE / name for name in ("card.c", "shm.c", "memfd.c"))]
 # gcc warns that ThreadSanitizer does not follow the fences of the seqlock, which nothing here uses.
@@ -22,6 +22,16 @@ def run(program, mode, seconds=2):
         env={**os.environ, "TSAN_OPTIONS": f"exitcode={RACE}:halt_on_error=0"},
     )
     return done, dict(pair.split("=") for pair in done.stdout.split())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sanitizer(tmp_path_factory):
+    """The compiler has the run-time part of ThreadSanitizer: gcc brings it, clang's is a package of its own."""
+    probe = tmp_path_factory.mktemp("probe")
+    (probe / "probe.c").write_text("int main(void) { return 0; }\n")
+    command = [*compiler(), "-fsanitize=thread", str(probe / "probe.c"), "-o", str(probe / "probe")]
+    if subprocess.run(command, capture_output=True, timeout=60).returncode:
+        pytest.skip("condition not met: the compiler has ThreadSanitizer's run-time library")
 
 
 @pytest.fixture(scope="module")
