@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.guard_world import CARDS, USERS, FakeBroker, FakeCard, in_world, settled
 from vecd.base.errors import Busy, Denied, Failed, Hardware
-from vecd.services.guard_parts import register
+from vecd.services.guard_parts import cards, register
 from vecd.shm.layout import CONTROL, FREE, USING
 
 R, W, A, C = 1, 2, 4, 8
@@ -92,19 +92,37 @@ async def test_the_word_changes_also_when_somebody_else_has_the_slot(world):
 
 @in_world
 async def test_c_of_a_user_goes_from_every_card(world):
-    cards = [await world.card("c0"), await world.card("c1")]
+    both = [await world.card("c0"), await world.card("c1")]
     broker = await FakeBroker().come(world.paths)
     await world.guest("A", "c0", "c1")
     for name in ("c0", "c1"):
         index = await world.session(broker, "A", name)
-    for card in cards:
+    for card in both:
         card.keys = {index}
         card.turn(index, C | A, USING)
     await rescind(world, "c", "A", "A.1")
-    for card in cards:
+    for card in both:
         assert card.word.status == FREE and card.word.owner is None and card.keys == set()
         assert len(card.calls("instance.drop")) == 1
     assert world.b("A", "A.1") == "" and world.b("A.1", "c0") == world.b("A.1", "c1") == ""
+
+
+@in_world
+async def test_a_card_that_is_connected_while_a_rescind_waits_is_not_forgotten(world):
+    first, second = await world.card("c0"), await world.card("c1")
+    broker = await FakeBroker().come(world.paths)
+    await world.guest("A", "c0", "c1")
+    index = await world.session(broker, "A", "c0")
+    async with world.guard.links["c0"].lock:
+        answer = asyncio.create_task(rescind(world, "c", "A", "A.1"))
+        await asyncio.sleep(0.01)
+        # The second half of a session that was let in before: R1 of the instance on another card.
+        instance, card = world.guard.book.register.instances["A.1"], world.guard.book.register.cards["c1"]
+        await cards._connect_card(world.guard, instance, card)
+        assert world.b("A.1", "c1") == "c" and not answer.done()
+    await answer
+    for card in (first, second):
+        assert card.calls("instance.drop") == [{"instance": index}] and card.word.status == FREE
 
 
 @in_world

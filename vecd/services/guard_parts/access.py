@@ -8,7 +8,7 @@ from vecd.base.errors import Failed
 from vecd.ppm import explain as ppm_explain
 from vecd.ppm import request as requests
 from vecd.ppm.state import BITS, MANAGER, C, letters
-from vecd.services.guard_parts.context import Guard
+from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.register import Card, Instance
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
@@ -35,35 +35,33 @@ async def rescind(guard: Guard, subject: str, target: str, attribute: str) -> di
     book.entity(subject)
     what = book.entity(target)
     if isinstance(what, Card):
-        async with guard.locked([what]):
-            return await _rescind(guard, subject, target, attribute, [what])
+        async with guard.locked([what]) as links:
+            return await _rescind(guard, subject, target, attribute, links)
     async with guard.lock:
-        cards = book.cards_of(target) if isinstance(what, Instance) else []
-        async with guard.locked(cards):
-            return await _rescind(guard, subject, target, attribute, cards)
+        async with guard.reached([what] if isinstance(what, Instance) else []) as links:
+            return await _rescind(guard, subject, target, attribute, links)
 
 
-async def _rescind(guard: Guard, subject: str, target: str, attribute: str, cards: list[Card]) -> dict[str, Any]:
+async def _rescind(guard: Guard, subject: str, target: str, attribute: str, links: list[CardLink]) -> dict[str, Any]:
     """The locks are held. M and b first, on disk and in the matrices, then each card."""
     book = guard.book
     instance = book.register.instances.get(target) or book.register.instances.get(subject)
-    for card in cards:
-        observe(guard, guard.link(card.name))
-    before = {card.name: _usable(guard, card, instance) for card in cards}
-    connected = {card.name for card in cards if instance and book.state.holds(instance.name, card.name) & C}
+    for link in links:
+        observe(guard, link)
+    before = {link.name: _usable(guard, link.name, instance) for link in links}
+    connected = {link.name for link in links if instance and book.state.holds(instance.name, link.name) & C}
     with book.change(must_store=False) as warnings:
         decision = book.ask(requests.rescind(subject, target, attribute))
     notes: list[str] = []
-    for card in cards:
+    for link in links:
         # On the card itself the word is changed in any case: a step may stand between its look at M and its swap.
-        lost = BITS[attribute] if card.name == target else before[card.name] & ~_usable(guard, card, instance)
+        lost = BITS[attribute] if link.name == target else before[link.name] & ~_usable(guard, link.name, instance)
         if BITS[attribute] & C:
             lost = C
         if instance is None or not lost:
             continue
-        link = guard.link(card.name)
         notes += await withdraw(guard, link, instance, lost)
-        if lost & C and card.name in connected:
+        if lost & C and link.name in connected:
             notes += await clean(guard, link, instance)
     log.event(events.ACCESS_RESCINDED, subject=subject, object=target, attribute=attribute)
     if warnings:
@@ -76,9 +74,11 @@ async def _rescind(guard: Guard, subject: str, target: str, attribute: str, card
     return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": notes}
 
 
-def _usable(guard: Guard, card: Card, instance: Instance | None) -> int:
+def _usable(guard: Guard, card: str, instance: Instance | None) -> int:
     """What the card may take of this instance's rights, as the matrices say."""
-    return 0 if instance is None else guard.book.matrices.load("card_m", card.index, instance.index)
+    if instance is None or card not in guard.book.register.cards:
+        return 0
+    return guard.book.matrices.load("card_m", guard.book.card(card).index, instance.index)
 
 
 def show(guard: Guard) -> dict[str, Any]:
@@ -105,8 +105,8 @@ async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:
         if name != MANAGER:
             book.entity(name)
     what = MANAGER if target == MANAGER else book.entity(target)
-    cards = [what] if isinstance(what, Card) else book.cards_of(target) if isinstance(what, Instance) else []
-    async with guard.locked(cards) as links:
+    instances = [what] if isinstance(what, Instance) else []
+    async with guard.locked([what]) if isinstance(what, Card) else guard.reached(instances) as links:
         for link in links:
             observe(guard, link)
         if operation not in DATA_OPERATIONS:
@@ -124,7 +124,7 @@ def _explained(guard: Guard, subject: str, target: str, attribute: str, operatio
     # A yes that only waits for the card's next turn is one, for people who ask whether something may be done.
     allowed = answer["decision"] == "yes" or answer["in_turn"]
     bit = 0 if operation else BITS.get(attribute, 0)
-    if allowed and card and instance and bit and not _usable(guard, card, instance) & bit:
+    if allowed and card and instance and bit and not _usable(guard, card.name, instance) & bit:
         # Data go through the instance: what its user may not do there the card does not do for it.
         return _explained(guard, instance.owner, subject, attribute, operation)
     notes = []

@@ -17,12 +17,10 @@ from vecd.ppm import request as requests
 from vecd.ppm.monitor import Monitor, denied
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision
-from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Change, Key, R, State, W, letters
-from vecd.ppm.state import A as APPEND
-from vecd.ppm.state import C as CONNECT
+from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Key, State, letters
 from vecd.services.guard_parts import register as stored
+from vecd.services.guard_parts.publish import Publication
 from vecd.services.guard_parts.register import Card, Instance, Register, User
-from vecd.shm.layout import Entity
 from vecd.shm.writer import Matrices
 
 LEVELS = 4
@@ -40,8 +38,7 @@ class Book:
         self.monitor = Monitor(LEVELS)
         self._journal: list[Decision] | None = None
         self._rebuilding = True
-        # Kind and index by name, also of what ended in the change that is being published.
-        self._places: dict[str, tuple[str, int]] = {}
+        self.published = Publication(matrices, self.monitor.state, self.entity)
         self._rebuild()
         self._rebuilding = False
 
@@ -234,82 +231,20 @@ class Book:
         """The register is on the disk as it stands; raises Failed."""
         stored.store(self.path, self.register)
 
-    def publish(self, changes: Iterable[Change]) -> None:
-        """The matrices say what these cells are now."""
-        with self.matrices.change():
-            for change in changes:
-                if change.table in ("live", "level"):
-                    self._publish_entity(str(change.object))
-                elif change.table in ("M", "b"):
-                    self._publish_cell(change.table, str(change.subject), str(change.object))
-
     def _publish(self, journal: list[Decision]) -> None:
         """What was decided is published; a name that ended is free from now on, its row having been cleared."""
         changes = [change for decision in journal for change in decision.changes]
         if not changes:
             return
-        self.publish(changes)
+        self.published.cells(changes)
         ended = {change.object for change in changes if change.table == "live"} - self.state.live
         self._forget(ended)
-        for key in ended:
-            self._places.pop(str(key), None)
+        self.published.ended(str(key) for key in ended)
 
     def _forget(self, keys: Iterable[Key]) -> None:
         """Instances first: a user may not be forgotten while one of them names it."""
         for key in sorted(keys, key=lambda one: self.state.kind(one) != INSTANCE):
             self.monitor.forget(key)
-
-    def _place(self, name: str) -> tuple[str, int]:
-        """Kind and index of an entity; also of one that ended in this very change."""
-        if name not in self._places:
-            entity = self.entity(name)
-            kind = {User: USER, Instance: INSTANCE, Card: CARD}[type(entity)]
-            self._places[name] = (kind, entity.index)
-        return self._places[name]
-
-    def _publish_entity(self, name: str) -> None:
-        kind, index = self._place(name)
-        if name not in self.state.live:
-            self.matrices.set_entity(kind, index, None)
-            return
-        world = self.state.world[name]
-        owner = None if world.owner is None else self._place(str(world.owner))[1]
-        level = self.state.level[name]
-        self.matrices.set_entity(kind, index, Entity(self.entity(name).id, level, frozenset(world.may), owner))
-
-    def _publish_cell(self, table: str, subject: str, target: str) -> None:
-        kind, index = self._place(target)
-        byte = self.state.may(subject, target) if table == "M" else self.state.holds(subject, target)
-        column = table.lower()
-        if subject == MANAGER:
-            self.matrices.store(f"manager_{kind}_{column}", index, value=byte)
-        elif kind == INSTANCE:
-            self.matrices.store(f"user_{column}", index, value=byte)
-            if table == "M":
-                self._publish_row(target)
-        elif table == "M":
-            self._publish_access(subject, target)
-        else:
-            # r, w and a of the slot owner stand in the card word alone.
-            self.matrices.store("card_b", index, self._place(subject)[1], value=byte & CONNECT)
-
-    def _publish_row(self, instance: str) -> None:
-        """The instance's cells on every card, after its user's cell changed."""
-        for card in list(self.state.granted.get(instance, ())):
-            self._publish_access(instance, str(card))
-
-    def _publish_access(self, instance: str, card: str) -> None:
-        """
-        M[i][k] as the card may use it: data go through the instance, so what its user may not put into it (a, w)
-        or get out of it (r, w) the card may not take either. The card checks one cell, and it is this one.
-        """
-        owner = self.state.world[instance].owner
-        through = self.state.may(owner, instance) if owner is not None and instance in self.state.world else 0
-        passes = CONNECT | (W if through & W else 0)
-        passes |= APPEND if through & (APPEND | W) else 0
-        passes |= R if through & (R | W) else 0
-        value = self.state.may(instance, card) & passes
-        self.matrices.store("card_m", self._place(card)[1], self._place(instance)[1], value=value)
 
 
 def _by_id(table: Mapping[str, _Kind], wanted: bytes, what: str) -> _Kind:

@@ -16,7 +16,7 @@ from typing import Any
 from vecd.base import ipc
 from vecd.base.paths import Paths
 from vecd.services.guard_parts.book import Book
-from vecd.services.guard_parts.register import Card
+from vecd.services.guard_parts.register import Card, Instance
 from vecd.shm.writer import CardWord
 
 
@@ -109,3 +109,17 @@ class Guard:
                 await stack.enter_async_context(link.lock)
                 links.append(link)
             yield links
+
+    @asynccontextmanager
+    async def reached(self, instances: list[Instance]) -> AsyncIterator[list[CardLink]]:
+        """The locks of every card on which one of the instances holds c are held: of all of them, also of one that was
+        connected while the others were waited for."""
+        while True:
+            cards = self._cards_of(instances)
+            async with self.locked(list(cards.values())) as links:
+                if self._cards_of(instances).keys() <= cards.keys():
+                    yield links
+                    return
+
+    def _cards_of(self, instances: list[Instance]) -> dict[str, Card]:
+        return {card.name: card for one in instances for card in self.book.cards_of(one.name)}

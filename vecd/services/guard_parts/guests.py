@@ -121,9 +121,8 @@ async def _release(guard: Guard, user: User) -> list[str]:
     """R6 c of the user on its instances: everything of theirs is gone from every card."""
     book = guard.book
     instances = book.register.instances_of(user.name)
-    reached = {card.name: card for one in instances for card in book.cards_of(one.name)}
     notes: list[str] = []
-    async with guard.locked(list(reached.values())) as links:
+    async with guard.reached(instances) as links:
         for link in links:
             observe(guard, link)
         for instance in instances:

@@ -246,7 +246,12 @@ def text_of(register: Register) -> str:
     ]
     cards = [{"name": c.name, "id": c.id.hex(), "index": c.index} for c in register.cards.values()]
     access = [{"subject": s, "object": o, "attributes": x} for (s, o), x in sorted(register.access.items()) if x]
-    sections: dict[str, list[dict[str, Any]]] = {"users": users, "instances": instances, "cards": cards, "access": access}
+    sections: dict[str, list[dict[str, Any]]] = {
+        "users": users,
+        "instances": instances,
+        "cards": cards,
+        "access": access,
+    }
     lines = [
         f'"schema": {SCHEMA}',
         f'"generation": {register.generation}',

@@ -243,7 +243,7 @@ def retire(guard: Guard, link: CardLink, reason: str) -> None:
     changes = book.monitor.observe_card(
         link.name, status=status, current=None, held=0, context=None, output=None, keys=()
     )
-    book.publish(changes)
+    book.published.cells(changes)
     lost = book.connected(link.name)
     with book.change():
         for instance in lost:

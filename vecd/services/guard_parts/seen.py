@@ -88,7 +88,7 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
         out_of_service(guard, link, f"{error.message}: {error.reason}" if error.reason else error.message)
         _absent(guard, link)
         return None
-    guard.book.publish(changes)
+    guard.book.published.cells(changes)
     return word
 
 
@@ -98,4 +98,4 @@ def _absent(guard: Guard, link: CardLink) -> None:
     changes = guard.book.monitor.observe_card(
         link.name, status=status, current=None, held=0, context=None, output=None, keys=()
     )
-    guard.book.publish(changes)
+    guard.book.published.cells(changes)
