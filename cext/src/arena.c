@@ -1,6 +1,7 @@
 /*
- * The allocator of the key arena (arena.h): size classes with a free list each, and a frontier behind which
- * nothing was ever handed out. Blocks are not merged: a card asks for few sizes, again and again.
+ * The allocator of the key arena (arena.h): size classes with a free list each, and a frontier behind which nothing
+ * is handed out. A card asks for few sizes, again and again, so what is freed waits for the next one of its class;
+ * only when nothing else is left are neighbours merged into runs, from which any class is cut.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,13 +22,16 @@ static const uint32_t class_size[] = {
 };
 enum { CLASSES = sizeof(class_size) / sizeof(class_size[0]) };
 
-/* Stands before every block, and says on free what it is. */
+/* Stands before every block and run; one lies behind the other from the base to the frontier. */
 struct head {
         uint32_t mark;
-        uint32_t class;
-        uint64_t live;
+        uint16_t class;
+        uint16_t live;
+        uint64_t size;                 /* of what follows the head */
 };
+_Static_assert(sizeof(struct head) == HEAD && HEAD % UNIT == 0, "blocks stay aligned");
 
+/* In the memory of a free block or run. */
 struct free_block {
         struct free_block *next;
 };
@@ -36,7 +40,7 @@ static struct {
         pthread_mutex_t lock;
         char *base;
         size_t size, frontier, used;
-        struct free_block *free[CLASSES];
+        struct free_block *free[CLASSES], *runs;
         int secret, broken;
 } arena = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -62,55 +66,146 @@ static struct head *head_of(void *memory)
         struct head *head = (struct head *)((char *)memory - HEAD);
 
         /* A stray pointer here is memory corruption: go on and keys leak. */
-        if (head->mark != MARK || head->live != 1 || head->class >= CLASSES)
+        if (head->mark != MARK || !head->live)
                 abort();
         return head;
 }
 
+static struct head *head_at(size_t offset)
+{
+        return (struct head *)(arena.base + offset);
+}
+
+static struct free_block *block_of(struct head *head)
+{
+        return (struct free_block *)((char *)head + HEAD);
+}
+
+static void push(struct free_block **list, struct head *head)
+{
+        struct free_block *block = block_of(head);
+
+        block->next = *list;
+        *list = block;
+}
+
+static struct head *pop(struct free_block **list)
+{
+        struct free_block *block = *list;
+
+        *list = block->next;
+        block->next = NULL;
+        return (struct head *)((char *)block - HEAD);
+}
+
+static struct head *from_frontier(uint32_t class)
+{
+        struct head *head = head_at(arena.frontier);
+
+        if (arena.size - arena.frontier < HEAD + class_size[class])
+                return NULL;
+        head->size = class_size[class];
+        arena.frontier += HEAD + class_size[class];
+        return head;
+}
+
+/* The start of the first run that is long enough; its rest is a run again, unless it is too short to be of use. */
+static struct head *from_runs(uint32_t class)
+{
+        size_t need = class_size[class];
+        struct free_block **link;
+
+        for (link = &arena.runs; *link; link = &(*link)->next) {
+                struct head *head = (struct head *)((char *)*link - HEAD), *rest;
+
+                if (head->size < need)
+                        continue;
+                pop(link);
+                if (head->size - need >= HEAD + class_size[0]) {
+                        rest = (struct head *)((char *)head + HEAD + need);
+                        *rest = (struct head){ .mark = MARK, .size = head->size - need - HEAD };
+                        head->size = need;
+                        push(&arena.runs, rest);
+                }
+                return head;
+        }
+        return NULL;
+}
+
+/* Neighbours that are free become one run; the last one goes back behind the frontier. */
+static void merge(void)
+{
+        size_t at = 0, start, end;
+
+        memset(arena.free, 0, sizeof(arena.free));
+        arena.runs = NULL;
+        while (at < arena.frontier) {
+                start = at;
+                while (at < arena.frontier && !head_at(at)->live)
+                        at += HEAD + head_at(at)->size;
+                end = at;
+                if (end > start)
+                        vec_wipe(head_at(start), end - start);
+                if (end > start && end == arena.frontier) {
+                        arena.frontier = start;
+                } else if (end > start) {
+                        *head_at(start) = (struct head){ .mark = MARK, .size = end - start - HEAD };
+                        push(&arena.runs, head_at(start));
+                }
+                if (at < arena.frontier)
+                        at += HEAD + head_at(at)->size;
+        }
+}
+
+static struct head *find(uint32_t class)
+{
+        struct head *head;
+
+        if (arena.free[class])
+                return pop(&arena.free[class]);
+        head = from_runs(class);
+        return head ? head : from_frontier(class);
+}
+
 void *vec_arena_alloc(size_t size)
 {
-        struct head *head = NULL;
         uint32_t class = 0;
+        struct head *head;
 
         while (class < CLASSES && class_size[class] < size)
                 class++;
         if (class == CLASSES || !arena.base)
                 return NULL;
         pthread_mutex_lock(&arena.lock);
-        if (arena.free[class]) {
-                struct free_block *block = arena.free[class];
-
-                arena.free[class] = block->next;
-                block->next = NULL;
-                head = (struct head *)((char *)block - HEAD);
-        } else if (arena.size - arena.frontier >= HEAD + class_size[class]) {
-                head = (struct head *)(arena.base + arena.frontier);
-                arena.frontier += HEAD + class_size[class];
+        head = find(class);
+        if (!head) {
+                merge();
+                head = find(class);
         }
         if (head) {
-                *head = (struct head){ .mark = MARK, .class = class, .live = 1 };
-                arena.used += HEAD + class_size[class];
+                head->mark = MARK;
+                head->class = (uint16_t)class;
+                head->live = 1;
+                arena.used += HEAD + head->size;
         }
         pthread_mutex_unlock(&arena.lock);
-        return head ? (char *)head + HEAD : NULL;
+        return head ? block_of(head) : NULL;
 }
 
 void vec_arena_free(void *memory)
 {
-        struct free_block *block = memory;
         struct head *head;
 
         if (!memory)
                 return;
         head = head_of(memory);
-        vec_wipe(memory, class_size[head->class]);
+        vec_wipe(memory, head->size);
         pthread_mutex_lock(&arena.lock);
-        if (!vec_is_zero(memory, class_size[head->class]))
-                arena.broken = 1;
+        if (!vec_is_zero(memory, head->size))
+                __atomic_store_n(&arena.broken, 1, __ATOMIC_RELAXED);
         head->live = 0;
-        arena.used -= HEAD + class_size[head->class];
-        block->next = arena.free[head->class];
-        arena.free[head->class] = block;
+        arena.used -= HEAD + head->size;
+        push(&arena.free[head->class], head);
         pthread_mutex_unlock(&arena.lock);
 }
 
@@ -162,7 +257,7 @@ static void *crypto_realloc(void *memory, size_t size, const char *file, int lin
         if (!vec_arena_holds(memory))
                 return realloc(memory, size);
         /* What was secret stays in the arena, whoever makes it grow. */
-        old = class_size[head_of(memory)->class];
+        old = head_of(memory)->size;
         if (size <= old)
                 return memory;
         grown = vec_arena_alloc(size);

@@ -37,6 +37,7 @@ struct soft {
         EVP_CIPHER *cipher[ALGS];
         EVP_MD *sha256;
         EVP_MD_CTX *digest;
+        int hashed;                    /* `digest` has the state of a request */
         unsigned iv_left;
         uint8_t iv_pool[IV_POOL];
 };
@@ -297,6 +298,8 @@ static int run_sha256(struct soft *soft, const struct vec_work *work, uint8_t *r
         }
         if (work->stream)
                 context = ((struct soft_stream *)*work->stream)->digest;
+        else
+                soft->hashed = 1;
         vec_secret_on();
         if ((work->first && !EVP_DigestInit_ex(context, soft->sha256, NULL)) ||
             !EVP_DigestUpdate(context, work->in, work->in_len) ||
@@ -339,7 +342,9 @@ static void soft_wipe(void *engine)
 {
         struct soft *soft = engine;
 
-        EVP_MD_CTX_reset(soft->digest);
+        if (soft->hashed)
+                EVP_MD_CTX_reset(soft->digest);
+        soft->hashed = 0;
 }
 
 /* A reset frees the state, and the arena reads back what it frees. */

@@ -205,6 +205,12 @@ class Guest:
         self.sock.close()
 
 
+def environment() -> dict[str, str]:
+    """A card process has the sanitizers' library where the suite runs under them; the suite itself has not."""
+    preload = os.environ.get("VEC_TEST_CARD_PRELOAD")
+    return {**os.environ, "LD_PRELOAD": preload} if preload else {**os.environ}
+
+
 @dataclass
 class CardProcess:
     """A card in a process of its own; the attributes are its methods."""
@@ -216,7 +222,7 @@ class CardProcess:
         self.peer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "tests.conformance.host", str(theirs.fileno()), self.driver]
         self.process = subprocess.Popen(
-            [*command, json.dumps(self.options)], cwd=ROOT, pass_fds=[theirs.fileno()], env={**os.environ}
+            [*command, json.dumps(self.options)], cwd=ROOT, pass_fds=[theirs.fileno()], env=environment()
         )
         theirs.close()
         self.peer.settimeout(TIMEOUT_S)

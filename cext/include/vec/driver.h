@@ -3,7 +3,7 @@
  *
  * The pump decides nothing about a request after it was shaped: it hands over `vec_work`, one request or one
  * part of a stream, whose lengths and usage are checked and whose buffers are its own. All calls come from the
- * pump's thread, between up and down of the slot owner's turn, key_prepare included. A driver keeps secrets in the
+ * pump's thread; run and key_prepare between up and down of the slot owner's turn. A driver keeps secrets in the
  * arena alone (arena.h). docs/cards.md tells how to write one.
  */
 #ifndef VEC_DRIVER_H
