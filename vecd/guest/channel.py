@@ -56,7 +56,7 @@ class Reply:
         """Itself when the request was served, otherwise the error that the card or broker answered."""
         header = self.header
         if header.status:
-            if header.op == ATTACH and self.data[:1] != b"{":
+            if header.op == ATTACH and bytes(self.data[:1]) != b"{":
                 # Not the broker's refusal but the card's, which speaks as in the data half.
                 header = replace(header, op=ops.OPS["NULL"].number)
             raise codec.refusal(codec.Frame(header, data=bytes(self.data)))
