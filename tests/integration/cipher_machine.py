@@ -44,8 +44,9 @@ class Guest:
 class CipherMachine:
     """Started when constructed, ready when `wait_ready` returned, ended by `close`."""
 
-    def __init__(self, root: Path, cards: tuple[str, ...], settings: str = "") -> None:
+    def __init__(self, root: Path, cards: tuple[str, ...], settings: str = "", module: str = "vecd") -> None:
         self.root = root
+        self.module = module
         self.cards = cards
         self.paths = Paths(root)
         self.log_path = root.with_suffix(".log")
@@ -56,7 +57,7 @@ class CipherMachine:
             self.paths.config_file.write_text(settings)
         self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "vecd", "dev", "--dir", str(root), "--cards", ",".join(cards)],
+            [sys.executable, "-m", module, "dev", "--dir", str(root), "--cards", ",".join(cards)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -153,12 +154,12 @@ class CipherMachine:
 
 
 @contextlib.contextmanager
-def running(*cards: str, settings: str = "") -> Iterator[CipherMachine]:
+def running(*cards: str, settings: str = "", module: str = "vecd") -> Iterator[CipherMachine]:
     """A machine in a short directory (a Unix socket's path has 108 bytes), gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="vecd-"))
     folder.chmod(0o755)
     try:
-        machine = CipherMachine(folder / "m", cards, settings)
+        machine = CipherMachine(folder / "m", cards, settings, module)
         try:
             machine.wait_ready()
             yield machine
