@@ -289,6 +289,13 @@ def test_tables_are_aligned_and_never_speak_to_the_terminal():
     assert cell("\x1b[31mred\n") == "?[31mred?" and cell([True, None]) == "yes,-"
 
 
+def test_one_thing_in_full_shows_what_is_inside(serve, capsys):
+    serve({"card": {"name": "c0", "residue": {"context": None, "keys": ["A.1"]}, "counters": None, "rows": [{"x": 1}]}})
+    code, out, _ = vecctl(capsys, "card", "show", "c0")
+    assert code == 0
+    assert out == "name             c0\nresidue.context  -\nresidue.keys     A.1\ncounters         -\n"
+
+
 def test_explain_reads_as_a_page(serve, capsys):
     answer = {
         "allowed": False,
@@ -329,6 +336,8 @@ def test_help_names_every_noun_and_verb(capsys):
 
 def test_the_document_and_the_tree_name_the_same_verbs_and_codes():
     text = (ROOT / "docs/vecctl.md").read_text()
-    assert {command.name for command in main.COMMANDS} == set(re.findall(r"^### `vecctl ([a-z]+(?: [a-z]+)?)", text, re.M))
+    assert {command.name for command in main.COMMANDS} == set(
+        re.findall(r"^### `vecctl ([a-z]+(?: [a-z]+)?)", text, re.M)
+    )
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
     assert codes == {0} | {kind.exit_code for kind in errors.ERRORS}

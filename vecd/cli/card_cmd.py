@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 
 from vecd.cli.command import Answer, Command, by_name
-from vecd.cli.output import facts, table
+from vecd.cli.output import in_full, table
 
 COLUMNS = (
     ("CARD", "name"),
@@ -23,7 +23,7 @@ def _list(answer: Answer) -> str:
 
 
 def _show(answer: Answer) -> str:
-    return facts([(key, value) for key, value in answer["card"].items() if not isinstance(value, dict)])
+    return in_full(answer["card"])
 
 
 def _name(parser: ArgumentParser) -> None:

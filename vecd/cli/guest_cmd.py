@@ -7,7 +7,7 @@ from typing import Any
 
 from vecd.base.errors import Malformed
 from vecd.cli.command import Answer, Command, by_name
-from vecd.cli.output import facts, table
+from vecd.cli.output import facts, in_full, table
 
 COLUMNS = (
     ("GUEST", "name"),
@@ -69,7 +69,7 @@ def _list(answer: Answer) -> str:
 
 
 def _show(answer: Answer) -> str:
-    return facts([(key, value) for key, value in answer["guest"].items() if not isinstance(value, dict)])
+    return in_full(answer["guest"])
 
 
 def _added(answer: Answer) -> str:

@@ -41,6 +41,17 @@ def facts(rows: Sequence[tuple[str, Any]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {cell(value)}" for name, value in rows)
 
 
+def in_full(thing: Mapping[str, Any]) -> str:
+    """One thing with everything that fits a line: inner objects as name.part, rows of objects left to --json."""
+    rows: list[tuple[str, Any]] = []
+    for key, value in thing.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{key}.{part}", inner) for part, inner in value.items()]
+        elif not (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            rows.append((key, value))
+    return facts(rows)
+
+
 def answer_json(answer: Mapping[str, Any]) -> str:
     """The public API: the answer of the call with the number of its schema."""
     return json.dumps({"schema": SCHEMA, **answer}, indent=1, sort_keys=False)
