@@ -15,7 +15,7 @@ from vecd.base.types import Table
 
 CONNECT_S = 1.0
 REST_FIRST_S = 0.02
-REST_MOST_S = 0.5
+REST_MOST_S = 0.1
 
 
 class Link:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import vecd
 
-# A process that died is started again after 0.1 s, twice that each time it died before it was ready, at most 2 s.
-REST_FIRST_S, REST_MOST_S = 0.1, 2.0
+# A process that died is started again after 0.02 s, twice that each time it died before it was ready, at most 2 s.
+REST_FIRST_S, REST_MOST_S = 0.02, 2.0
 _PR_SET_PDEATHSIG = 1
 _UCRED = struct.Struct("3i")
 _libc = ctypes.CDLL(None)
