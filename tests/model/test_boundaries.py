@@ -1,5 +1,7 @@
 """The boundary cases of section 3, each with its answer. a is A's, b is B's; k is a card; n is named and not live."""
 
+import random
+
 import pytest
 
 from tests.model.worlds import do, empty, made, refused
@@ -108,6 +110,16 @@ def test_a_level_that_is_no_whole_number_is_a_question_mark(state, level):
 @pytest.mark.parametrize("level", [-1, 0, 1, 2, 4, 5, 99])
 def test_R7_at_a_level_that_may_not_be_taken_is_no(state, level):
     refused(state, create("n", level))
+
+
+def test_any_request_whatever_is_decided_and_nothing_is_raised(state):
+    rng = random.Random(3)
+    odd = [None, "", "m", "A", "a", "b", "k", "n", "c", "r", 0, 1, 2, 3, 4, -1, 2.5, True, b"k", [], {}, (1,), {"k"},
+           float("nan"), "\ud800", 10**30, object()]
+    for _ in range(20_000):
+        decision = decide(state, Request(rng.choice([*RULES, *odd]), *(rng.choice(odd) for _ in range(6))))
+        assert decision.answer in ("yes", "no", Q) and decision.reason
+        assert decision.answer == "yes" or not decision.changes
 
 
 # ---- asking again

@@ -15,6 +15,9 @@ from vecd.ppm.request import Request, append, connect, give, instruct, move, rea
 from vecd.ppm.rules import NO, decide
 from vecd.ppm.state import CARD, FREE, INSTANCE, USER, C
 
+# A busy machine may take long; what is held is the answer, not the time.
+pytestmark = pytest.mark.limit(900)
+
 
 def on_cards(state, *more):
     """What guests and cards ask on cards, and who connects: of users on instances c alone, the rest shows elsewhere."""
@@ -30,8 +33,8 @@ def three_instances():
 def rights_change():
     state = made(rights="rac")
     changes = [r for r in requests(state, rules=("R9", "R10"), attributes="rc")
-               if state.kind(r.object) == CARD or r.attribute == "c"]
-    return state, on_cards(state, *changes)
+               if r.attribute == "c" or (r.to, r.object) == ("a", "k")]
+    return state, [r for r in on_cards(state, *changes) if r.rule not in ("R3", "config")]
 
 
 def every_attribute():
@@ -44,8 +47,8 @@ def come_and_go():
     wanted = requests(state, rules=STATIC | {"R5", "R7", "R8", "R9", "R10"} - {"R3", "config", "put", "get", "fetch"},
                       attributes="c", levels=(USING, 3))
     # What an instance does once it is connected is seen in the other worlds.
-    wanted = [r for r in wanted if r.rule not in ("R2", "R4", "submit", "process")]
-    return state, wanted + [Request("R9", "m", "k", "a", to="a"), Request("R2", "a", "k")]
+    wanted = [r for r in wanted if r.rule not in ("R2", "R4", "submit", "process") and r.subject != "b"]
+    return state, wanted + [Request("R9", "m", "k", "a", to="a"), Request("R2", "a", "k"), connect("b", "k")]
 
 
 def come_and_go_alone():
@@ -73,8 +76,8 @@ LARGER = (two_cards, user_data)
 ALL = (*WORLDS, *(pytest.param(world, marks=(pytest.mark.prove, pytest.mark.limit(3600))) for world in LARGER))
 
 # Every world has at least so many states: a world that shrinks is a test that looks at less.
-SIZES = {three_instances: 5614, rights_change: 3372, every_attribute: 3560, come_and_go: 1000,
-         come_and_go_alone: 2021, five_levels: 1336, two_cards: 40000, user_data: 19000}
+SIZES = {three_instances: 5614, rights_change: 3468, every_attribute: 3560, come_and_go: 7319,
+         come_and_go_alone: 2021, five_levels: 2672, two_cards: 40000, user_data: 19000}
 
 
 @cache
@@ -154,13 +157,18 @@ def test_there_is_no_deadlock_and_from_every_state_the_cards_can_be_free_again_a
     assert len(seen) == len(found.snapshots)
 
 
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=(pytest.mark.prove, pytest.mark.limit(3600)))])
 @pytest.mark.parametrize("world", [every_attribute, five_levels, come_and_go_alone])
-def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world):
-    """Every `no` has a plan that the rules themselves accept, or is one of those that nothing can change."""
+def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world, every):
+    """
+    Every `no` has a plan that the rules themselves accept, or is one of those that nothing can change.
+
+    Every eleventh state here, every state of these worlds with `-m prove`.
+    """
     _, asked = world()
     advised, never = 0, defaultdict(int)
     for number, state in enumerate(reached(world).states()):
-        if number % 5:
+        if number % every:
             continue
         before = state.snapshot()
         for request in asked:
@@ -177,7 +185,7 @@ def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world):
             assert decide(state, request), f"{request} after {steps}"
             state.undo(changes)
             advised += 1
-    assert advised > 1000
+    assert advised > 500
     # What nothing changes: another user's instance, nothing to release, no such level for the thing, nobody who owns
     # the slot or connects to the card, nothing to clean.
     assert set(never) <= {

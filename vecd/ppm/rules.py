@@ -49,7 +49,7 @@ STATUS, SLOT, RESIDUE, CHAIN, AUTHORITY = "status", "slot", "residue", "chain", 
 
 class Decision(NamedTuple):
     """
-    The answer to one request, and everything it rests on.
+    The answer to one request, and everything it rests on. It is true for a yes alone.
 
     reason: a sentence with the thing, the rule and why. property: what a yes would break ("" for yes and ?).
     reads: the cells that were looked at, in order, with their values. changes: what a yes changes. wipes: what
