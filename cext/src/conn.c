@@ -129,7 +129,7 @@ int vec_conn_attach(vec_pump *pump, int fd, struct vec_instance *instance, const
         struct epoll_event event = { .events = EPOLLIN };
         uint8_t header[VEC_HEADER_SIZE];
         struct iovec iov = { header, sizeof(header) };
-        int family = 0, type = 0, send_buffer = BUFFER_LARGE;
+        int family = 0, type = 0;
         socklen_t size = sizeof(int);
         struct vec_conn *conn;
 
@@ -139,8 +139,6 @@ int vec_conn_attach(vec_pump *pump, int fd, struct vec_instance *instance, const
                 return -VEC_EMALFORMED;
         if (pump->counters.connections >= pump->options.connections)
                 return -VEC_EEXHAUSTED;
-        /* As much of a large answer at once as the machine allows; refused, it only takes more wake-ups. */
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
         conn = calloc(1, sizeof(*conn));
         if (!conn || !(conn->rx = malloc(RX_SIZE))) {
                 free(conn);
