@@ -12,7 +12,7 @@
 #include "pump_parts.h"
 #include "vec/arena.h"
 
-enum { QUEUED, RUNNING, DONE };
+enum { QUEUED, RUNNING, DONE, RUNNING_MS = 100 };
 
 struct vec_command {
         struct vec_command *next;
@@ -333,7 +333,7 @@ static int post(vec_pump *pump, struct vec_command *command, const struct row *r
                         pthread_mutex_unlock(&box->lock);
                         return -VEC_ETIMEOUT;
                 }
-                until = in_ms(timeout_ms);
+                until = in_ms(RUNNING_MS);
         }
         pthread_mutex_unlock(&box->lock);
         *ret_reason = command->reason;

@@ -210,10 +210,13 @@ void vec_conn_consume(vec_pump *pump, struct vec_conn *conn, uint32_t offset, ui
         if (conn->state == CONN_DEAD)
                 return;
         vec_conn_wait_anew(pump, conn);
-        if (offset == LARGE_DONE)
+        if (offset == LARGE_DONE) {
+                /* The turn has overwritten it (vec_input_wipe). */
+                conn->large_have = 0;
                 vec_conn_large_free(pump, conn);
-        else
+        } else {
                 conn->rx_start += offset;
+        }
         if (!tx_pending(conn) && !conn->large)
                 vec_conn_credit_free(pump, conn);
         conn->skip = skip;

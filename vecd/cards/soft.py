@@ -7,6 +7,7 @@ imports do not import them.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
@@ -75,6 +76,8 @@ class SoftCard(Card):
         self._closed = False
         self._thread = threading.Thread(target=lib.vec_pump_run, args=(self._pump,), name="pump", daemon=True)
         self._thread.start()
+        # libcrypto takes itself apart at exit: the pump must not be in it then.
+        atexit.register(self.close)
 
     def _table(self) -> Any:
         """The driver's table of functions."""
@@ -132,6 +135,7 @@ class SoftCard(Card):
             if self._closed:
                 return
             self._closed = True
+            atexit.unregister(self.close)
             lib.vec_pump_stop(self._pump)
             self._thread.join()
             lib.vec_pump_free(self._pump)
