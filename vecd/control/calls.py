@@ -97,9 +97,10 @@ _ROWS = (
          "R1 u->i, R2 a, R4 r, then R1 i->k, in that order, by the rules."),
     Call("guest.release", "broker", "", {"id_u": "bytes", "instance": "bytes", "card": "bytes"}, FREE,
          "R6 c i->k, then what follows from it."),
-    Call("listener.add", "broker", "", {"name": "str", "id_u": "bytes", "kind": "str", "listener": "fd"}, FREE,
-         'A guest\'s listening socket ("unix" or "vsock"): whoever connects there is this user or refused.',
-         to="broker"),
+    Call("listener.add", "broker", "",
+         {"name": "str", "id_u": "bytes", "kind": "str", "cid": "int?", "listener": "fd"}, FREE,
+         'A guest\'s listening socket: "unix", where whoever connects is this user, or "vsock", which all guests share '
+         "and where only this CID is.", to="broker"),
     Call("listener.remove", "broker", "", {"name": "str"}, FREE, "Listener closed, its connections ended.",
          to="broker"),
     Call("card.add", "broker", "", {"name": "str", "id": "bytes", "relay": "fd"}, FREE,

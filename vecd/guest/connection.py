@@ -43,6 +43,7 @@ class Connection:
         self._run: Run | None = None
         self._last: UserRun | None = None
         self._keys: dict[Key, None] = {}
+        self._child = False
         self.closed = False
 
     # -- the calls ----------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ class Connection:
             self.closed = True
             mine = self._pid == os.getpid()
             try:
-                if release and mine and self._last is not None:
+                if release and mine and not self._child and self._last is not None:
                     # Whoever cannot be told will notice: the broker releases instances without a connection.
                     with contextlib.suppress(VecError):
                         self._release(Deadline(timeout_s))
@@ -132,6 +133,8 @@ class Connection:
         if self._run is not None:
             self._run.control.close()
         self._channel = self._run = self._last = None
+        # What the parent loaded is the parent's to release.
+        self._child = True
 
     def _again(self, deadline: Deadline, attempt: Callable[[], T], key: Key | None) -> T:
         """What `attempt` gives; tried again after a loss, with the keys loaded again where the card lost them."""

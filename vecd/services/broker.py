@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import secrets
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -122,7 +123,8 @@ class Broker:
         self, peer: ipc.Peer, call: str, args: dict[str, Any], fds: list[int]
     ) -> Mapping[str, Any]:
         if call == "listener.add":
-            self._listeners.add(args["name"], args["id_u"], args["kind"], fds.pop(0))
+            sock = socket.socket(fileno=fds.pop(0))
+            self._listeners.add(args["name"], args["id_u"], args["kind"], args["cid"], sock)
         elif call == "listener.remove":
             self._listeners.remove(args["name"])
         elif call == "card.add":

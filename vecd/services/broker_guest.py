@@ -143,6 +143,9 @@ def refuse_at_once(sock: socket.socket, error: VecError) -> None:
     """Tell a connection that nobody will serve why, if it takes the words at once, and close it."""
     sock.setblocking(False)
     _tell(sock, error)
+    # What was sent already and is left unread would reset the connection, and the refusal with it.
+    with contextlib.suppress(OSError):
+        sock.recv(ops.CONTROL_MAX)
     sock.close()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from vecd.base import events, log
-from vecd.base.errors import NoKey, Unknown, VecError
+from vecd.base.errors import NoKey, TimedOut, VecError
 from vecd.cards.api import Card
 from vecd.protocol.card import Activation, CardParty
 from vecd.services.card_instances import Instances
@@ -54,6 +54,10 @@ class Relayed:
             return {}
         try:
             instance = self._instances.named(args["instance"], key.id_u)
+        except VecError:
+            self._undo(key)
+            raise
+        try:
             # From here on a drop of the instance knows of the key.
             instance.keys.add(key.number)
             await asyncio.to_thread(
@@ -64,7 +68,11 @@ class Relayed:
                 key.usage,
                 key.handle,
             )
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, TimedOut):
+                # The pump may have done it after all.
+                with contextlib.suppress(VecError):
+                    await asyncio.to_thread(self._card.drop_key, instance.index, key.number)
             self._undo(key)
             raise
         log.event(events.KEY_ACTIVE, card=self._name, key=key.number, subject=instance.name)
@@ -109,7 +117,7 @@ class Relayed:
             instance.keys.discard(key.number)
         self._party.dropped(key.number)
         # A handle that the pump used up is not there any more.
-        with contextlib.suppress(Unknown, VecError):
+        with contextlib.suppress(VecError):
             self._card.drop(key.handle)
 
 

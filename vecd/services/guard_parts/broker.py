@@ -41,7 +41,7 @@ async def offer(guard: Guard, name: str) -> None:
         return
     for kind, sock in guard.listeners.get(name, []):
         try:
-            arguments = {"name": name, "id_u": user.id, "kind": kind}
+            arguments = {"name": name, "id_u": user.id, "kind": kind, "cid": user.cid if kind == "vsock" else None}
             await peer.call("listener.add", arguments, [sock.fileno()], timeout=guard.limits.answer_s)
         except VecError as error:
             log.event(events.CALL_REFUSED, door="broker", call="listener.add", peer="broker", reason=error)
