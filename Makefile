@@ -57,9 +57,12 @@ test-conformance: setup ## one behaviour suite, run against every card driver
 test-integration: setup ## over the real processes
 	$(PY) -m pytest tests/integration $(ARGS)
 
+bench-quick: setup ## what the card costs beside the same cipher in process: JSON lines, a few seconds
+	$(PY) -m bench.pump --seconds 0.3 $(ARGS)
+
 clean: ## remove build/, the C extension and caches; .venv stays
 	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 .PHONY: help setup build check lint format demo test test-style test-unit test-model test-cext prove \
-	test-conformance test-integration clean
+	test-conformance test-integration bench-quick clean
