@@ -348,8 +348,7 @@ def test_without_retry_a_lost_connection_is_said_to_be_gone(machine, a):
             card.encrypt(key, b"x")
 
 
-def test_a_guard_that_stays_away_is_met_with_busy_and_then_with_a_wiped_card(machine, a):
-    """Stopped, not killed, the guard holds its connections: the card goes on alone, start-ups wait and time out."""
+def test_a_guard_that_hangs_stops_start_ups_and_nothing_else(machine, a):
     with a.connect(timeout=2) as card:
         key = card.load_key(a.key)
         (guard,) = machine.pids("guard")
@@ -361,6 +360,35 @@ def test_a_guard_that_stays_away_is_met_with_busy_and_then_with_a_wiped_card(mac
         finally:
             os.kill(guard, signal.SIGCONT)
     machine.wait_for(lambda: serves(a), BACK_S, "served again")
+
+
+def test_a_guard_that_stays_away_is_met_with_busy_and_then_with_a_wiped_card(machine, a):
+    (guard,) = machine.pids("guard")
+    with a.connect(timeout=1) as card:
+        key = card.load_key(a.key)
+        number = key.number
+        # Whoever starts processes again is stopped, so that the guard stays away.
+        machine.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(guard, signal.SIGKILL)
+            time.sleep(0.3)
+            with pytest.raises(Busy) as error:
+                card.encrypt(key, b"x")
+            assert error.value.reason == ops.REASONS["QUIESCED"].sentence
+            machine.wait_for(lambda: "the guard stayed away" in machine.log, 10, "the card wipes its key slots")
+        finally:
+            machine.process.send_signal(signal.SIGCONT)
+        assert card.decrypt(key, card.encrypt(key, b"back", timeout=BACK_S), timeout=BACK_S) == b"back"
+        assert key.number != number
+
+
+def test_a_guard_that_comes_back_in_time_finds_the_keys_where_they_were(machine, a):
+    with a.connect(timeout=BACK_S) as card:
+        key = card.load_key(a.key)
+        number = key.number
+        kill(machine, "guard")
+        assert card.decrypt(key, card.encrypt(key, b"kept")) == b"kept"
+        assert key.number == number
 
 
 def test_nothing_is_left_open_after_all_of_this(machine, a):
