@@ -109,7 +109,7 @@ def test_every_label_in_the_code_is_in_the_document():
         f"at most\n{encoding.MESSAGE_MAX} bytes in all",
         "5 s each; then the run is closed and a staged K zeroised" if messages.STATE_TIMEOUT_S == 5 else "no",
         f"At most {card.WAITING_MAX} runs wait on a card and {card.WAITING_PER_USER_MAX} of one\nuser",
-        f"a user has at most {card.SESSIONS_PER_USER_MAX} sessions there",
+        f"A user has at most {card.SESSIONS_PER_USER_MAX} sessions there",
         f"the newest {store.NONCES_MAX} are kept",
         f"exp - iat <= {messages.STATEMENT_MAX_S} s",
         f"{Profile().keys_per_user} registered keys",

@@ -313,8 +313,17 @@ def test_an_attached_run_stays_until_it_is_forgotten():
 
 def test_one_users_waiting_runs_do_not_keep_another_out():
     s = Scene()
-    for _ in range(card_module.WAITING_PER_USER_MAX):
+    for _ in range(3 * card_module.WAITING_PER_USER_MAX):
         s.until(3)
+    assert len(s.c._open) == card_module.WAITING_PER_USER_MAX
+    assert s.load(s.e, s.c, s.k_e).number
+    assert s.load(s.a, s.c, s.k_a).number
+
+
+def test_a_user_whose_runs_are_all_verified_is_told_to_wait():
+    s = Scene()
+    for _ in range(card_module.WAITING_PER_USER_MAX):
+        s.until(7)
     with pytest.raises(Busy):
         s.until(3)
     assert s.load(s.e, s.c, s.k_e).number

@@ -53,9 +53,10 @@ from .user import loaded
 
 Random = Callable[[int], bytes]
 
-# Runs that wait for messages 5, 7 or 11, of everybody and of one user: more are told to come again.
-WAITING_MAX = 256
-WAITING_PER_USER_MAX = 16
+# Runs that wait for messages 5, 7 or 11: of everybody, more are told to come again; of one user, a fresh one takes
+# the place of its oldest that still waits for message 5, which never comes where the authority died in between.
+WAITING_MAX = 512
+WAITING_PER_USER_MAX = 8
 # Sessions of one user in all; the oldest that is not attached gives way.
 SESSIONS_PER_USER_MAX = 64
 # Released key numbers that are still refused; the authority never gives one twice, this is the card's own look.
@@ -160,15 +161,22 @@ class CardParty:
         self.expire(tick)
         m1 = unpack(M1, unpack(Signed, message1, rule).inner, rule)
         require(m1.id_c == me.id, rule, "it is for another card")  # 1.1
-        sessions = (*self._open.values(), *self._sessions.values())
-        waiting = [s.id_u for s in sessions if s.state in ("open", "verified", "loading")]
-        if len(waiting) >= WAITING_MAX:
-            raise Busy(f"{WAITING_MAX} runs wait on this card", rule=rule)
-        if waiting.count(m1.id_u) >= WAITING_PER_USER_MAX:
-            raise Busy(f"{WAITING_PER_USER_MAX} runs of this user wait on this card", rule=rule)
+        self._make_way(m1.id_u, rule)
         n_c = self._random(NONCE_SIZE)
         self._open[n_c] = _Session(m1.id_u, n_c, tick, self._vault)
         return signed(me.keys, "v2", M2(me.id, m1.id_u, n_c))
+
+    def _make_way(self, id_u: bytes, rule: str) -> None:
+        """There is room for one more run of this user. Raises Busy."""
+        sessions = (*self._open.values(), *self._sessions.values())
+        waiting = [s.id_u for s in sessions if s.state in ("open", "verified", "loading")]
+        if waiting.count(id_u) >= WAITING_PER_USER_MAX:
+            oldest = next((n_c for n_c, session in self._open.items() if session.id_u == id_u), None)
+            if oldest is None:
+                raise Busy(f"{WAITING_PER_USER_MAX} runs of this user wait on this card", rule=rule)
+            self._open.pop(oldest).close("a later run of its user took its place")
+        elif len(waiting) >= WAITING_MAX:
+            raise Busy(f"{WAITING_MAX} runs wait on this card", rule=rule)
 
     def verify_accept(self, message5: bytes, now: int, tick: float) -> bytes:
         """The sid: the user was verified. Raises ProtocolRefused and stays as it was."""
