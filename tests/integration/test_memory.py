@@ -12,7 +12,7 @@ from tests.integration.cipher_machine import CipherMachine, Guest, running
 from vecd.guest import Card
 
 pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="condition not met: needs root, since no process of ours lets its own user read its memory"
+    os.geteuid() != 0, reason="condition not met: root, since no process of ours lets its own user read its memory"
 )
 
 LOCKED = {"lo", "dd", "dc"}
