@@ -253,11 +253,11 @@ try:
         w.enrol_card(f"c{{n}}")
         n += 1
 except Exhausted as e:
-    print(n, e)
+    print(n, e, flush=True)
 try:
     w.invite("card", "late")
 except Exhausted as e:
-    print("again")
+    print("again", flush=True)
 os._exit(0)
 """
 

@@ -1,7 +1,7 @@
 """Every outcome that crosses a boundary, as an exception: one class per row of cext/include/vec/status.h.
 
 The wire number and the exit code of vecctl stand here a second time, written out so that a reader finds them;
-tests/unit/test_base_errors.py holds this file and status.h equal. Whatever fails while deciding is a `Refused`,
+tests/style/test_errors.py holds this file and status.h equal. Whatever fails while deciding is a `Refused`,
 by type, so no `except` can turn it into a yes.
 """
 
