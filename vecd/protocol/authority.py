@@ -57,7 +57,7 @@ from .messages import (
     signed,
     unpack,
 )
-from .suites import PrivateKeys, check_keys, h, mac, open_, same, seal, verified
+from .suites import Keys, check_keys, h, mac, open_, same, seal, verified
 
 Random = Callable[[int], bytes]
 # Says why this card's evidence is not accepted; "" when it is.
@@ -207,7 +207,7 @@ class Authority:
     def __init__(
         self,
         register: Register,
-        keys: PrivateKeys,
+        keys: Keys,
         random: Random,
         profile: Profile,
         *,

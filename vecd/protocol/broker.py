@@ -36,7 +36,7 @@ from .messages import (
     pack,
     unpack,
 )
-from .suites import PrivateKeys, h, seal, sign
+from .suites import Keys, h, seal, sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class BrokerParty:
         return Relay(self.identity, id_u, tick)
 
 
-def registration2(id_d: bytes, keys: PrivateKeys, ca: CaKeys, message1: bytes) -> bytes:
+def registration2(id_d: bytes, keys: Keys, ca: CaKeys, message1: bytes) -> bytes:
     """Registration 2: message 1, signed by the broker, sealed to the authority. The broker's own goes this way, too."""
     s = sign(keys, "reg2", pack(Reg2Signed(id_d, h(message1))))
     return pack(Reg2(id_d, seal(ca.seal_key, "reg2", context(id_d), pack(Reg2Inner(id_d, message1, s)))))

@@ -2,7 +2,8 @@
 
 An *invitation* is the operator's word for a party: role, id, one-time token, the authority's keys. An *identity* is
 what the party has made of it: its seeds, its certificate, for a user also its registered keys. Both files are 0600.
-docs/protocol.md, "Files".
+A card's seeds are not in its JSON: they stand in a file of their own, so that they never become Python's text, and
+whoever reads that file lends them (suites.LentKeys). docs/protocol.md, "Files".
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from vecd.base.errors import Malformed, VecError
 
 from .messages import ID_SIZE, NONCE_SIZE, ROLES, Certificate, KcvInput, opened, pack
-from .suites import PrivateKeys, check_keys, mac
+from .suites import Keys, PrivateKeys, check_keys, mac
 
 SCHEMA = 1
 
@@ -107,7 +108,7 @@ class Identity:
     role: str
     id: bytes
     name: str
-    keys: PrivateKeys
+    keys: Keys
     certificate: bytes
     ca: CaKeys
     registered: tuple[KeyRecord, ...] = ()
@@ -129,12 +130,12 @@ class Identity:
         return next((r for r in self.registered if r.fits(self.id, secret)), None)
 
     def to_json(self) -> str:
+        """With the seeds where this party keeps them itself, without a secret where they are lent."""
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "role": self.role,
             "id": self.id.hex(),
             "name": self.name,
-            "keys": {"sign": self.keys.sign_seed.hex(), "seal": self.keys.seal_seed.hex()},
             "certificate": self.certificate.hex(),
             "ca": {"sign_key": self.ca.sign_key.hex(), "seal_key": self.ca.seal_key.hex()},
             "registered": [
@@ -142,15 +143,20 @@ class Identity:
                 for r in self.registered
             ],
         }
+        if isinstance(self.keys, PrivateKeys):
+            document["keys"] = {"sign": self.keys.sign_seed.hex(), "seal": self.keys.seal_seed.hex()}
         if self.card_id is not None:
             document["card"] = {"name": self.card_name, "id": self.card_id.hex()}
         return json.dumps(document, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Identity:
-        """Raises Malformed naming the field; also where the certificate is not of these keys or this authority."""
+    def from_json(cls, text: str | bytes, *, keys: Keys | None = None) -> Identity:
+        """Raises Malformed naming the field; also where the certificate is not of these keys or this authority.
+
+        keys: those whose seeds are lent; without them the file has to have them.
+        """
         d = _document(text, "the identity file")
-        keys, card = _object(d.get("keys"), "keys"), d.get("card")
+        card = d.get("card")
         records = d.get("registered", [])
         if not isinstance(records, list):
             raise Malformed("the identity file: registered is not a list")
@@ -158,7 +164,7 @@ class Identity:
             role=_role(d.get("role")),
             id=_hex(d, "id", ID_SIZE),
             name=_text(d.get("name", ""), "name"),
-            keys=PrivateKeys(_hex(keys, "sign"), _hex(keys, "seal")),
+            keys=keys or _kept(_object(d.get("keys"), "keys")),
             certificate=_hex(d, "certificate"),
             ca=_ca(d.get("ca")),
             registered=tuple(_record(_object(r, "registered")) for r in records),
@@ -173,6 +179,10 @@ class Identity:
         if (c.role, c.id_x, c.pkE_x, c.pkS_x) != mine:
             raise Malformed("the identity file: the certificate is not of this party and these keys")
         return identity
+
+
+def _kept(d: Mapping[str, Any]) -> PrivateKeys:
+    return PrivateKeys(_hex(d, "sign"), _hex(d, "seal"))
 
 
 def _record(d: Mapping[str, Any]) -> KeyRecord:

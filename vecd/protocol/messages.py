@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .checks import require
 from .fields import ID_SIZE, NONCE_SIZE, T, context, pack, unpack
-from .suites import PrivateKeys, sign, verified
+from .suites import Keys, sign, verified
 
 __all__ = ["ID_SIZE", "NONCE_SIZE", "context", "pack", "unpack"]
 
@@ -359,7 +359,7 @@ class KeyRevoked(NamedTuple):
     serial: int
 
 
-def signed(keys: PrivateKeys, label: str, fields: tuple[Any, ...]) -> bytes:
+def signed(keys: Keys, label: str, fields: tuple[Any, ...]) -> bytes:
     """enc(enc(fields), SIG(P, label, fields))."""
     inner = pack(fields)
     return pack(Signed(inner, sign(keys, label, inner)))

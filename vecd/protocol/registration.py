@@ -30,7 +30,7 @@ from .messages import (
     pack,
     unpack,
 )
-from .suites import PrivateKeys, mac, open_, seal, sign
+from .suites import Keys, mac, open_, seal, sign
 
 Random = Callable[[int], bytes]
 RULE = "registration 4"
@@ -42,7 +42,7 @@ class Enrolment:
     def __init__(
         self,
         invitation: Invitation,
-        keys: PrivateKeys,
+        keys: Keys,
         r: UserR | CardR | BrokerR,
         tick: float,
         record: KeyRecord | None,
@@ -92,7 +92,7 @@ class Enrolment:
 
 def enrol_user(
     invitation: Invitation,
-    keys: PrivateKeys,
+    keys: Keys,
     random: Random,
     tick: float,
     *,
@@ -110,7 +110,7 @@ def enrol_user(
 
 
 def enrol_card(
-    invitation: Invitation, keys: PrivateKeys, random: Random, tick: float, *, evidence: bytes = b""
+    invitation: Invitation, keys: Keys, random: Random, tick: float, *, evidence: bytes = b""
 ) -> Enrolment:
     """A card registers; `evidence` is what the authority's policy asks of it."""
     _of_role(invitation, CARD)
@@ -118,7 +118,7 @@ def enrol_card(
     return Enrolment(invitation, keys, r, tick, None)
 
 
-def enrol_broker(invitation: Invitation, keys: PrivateKeys, random: Random, tick: float) -> Enrolment:
+def enrol_broker(invitation: Invitation, keys: Keys, random: Random, tick: float) -> Enrolment:
     """The broker registers; it relays its own message as it would anybody's."""
     _of_role(invitation, BROKER)
     r = BrokerR(BROKER, invitation.id, keys.seal_key, keys.sign_key, random(NONCE_SIZE))

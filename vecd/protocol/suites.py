@@ -4,15 +4,21 @@ RFC 9180 (HPKE, base mode, single shot). The KEM of suite 2 is MLKEM768-X25519, 
 draft-connolly-cfrg-xwing-kem); its public key is the ML-KEM-768 key followed by the X25519 key. docs/protocol.md,
 "Suites".
 There is no negotiation: the first byte of a key is its suite, and the certificate decides.
+
+A party's private keys have two forms. `PrivateKeys` holds them in this process's memory for good: users, the broker,
+the authority. `LentKeys` holds no secret: whoever keeps the seeds (a card's key arena) lends them for one operation,
+and the key objects live as long as that.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,6 +33,7 @@ from cryptography.hazmat.primitives.hpke import (
 )
 
 from vecd.base.errors import Integrity, Malformed, VecError
+from vecd.base.secret import wipe
 
 PREFIX = b"vEC-PPM/v1/"
 DEFAULT_SUITE = 2
@@ -34,6 +41,10 @@ DEFAULT_SUITE = 2
 _CURVE = ec.SECP256R1()
 _SCALAR = 32
 _ECDSA = ec.ECDSA(hashes.SHA256())
+
+
+# A seed where its keeper has it, or a copy that Python holds.
+Seed = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class _Signature:
     public: int
     size: int
     draw: Callable[[], bytes]
-    from_seed: Callable[[bytes], Any]
+    from_seed: Callable[[Seed], Any]
     public_of: Callable[[Any], bytes]
     from_public: Callable[[bytes], Any]
     sign: Callable[[Any, bytes], bytes]
@@ -60,8 +71,8 @@ class _Kem:
     public: int
     overhead: int
     draw: Callable[[], bytes]
-    from_seed: Callable[[bytes], Any]
-    public_of: Callable[[bytes, Any], bytes]
+    from_seed: Callable[[Seed], Any]
+    public_of: Callable[[Seed, Any], bytes]
     from_public: Callable[[bytes], Any]
 
 
@@ -69,7 +80,7 @@ def _p256_draw() -> bytes:
     return ec.generate_private_key(_CURVE).private_numbers().private_value.to_bytes(_SCALAR, "big")
 
 
-def _p256_from_seed(seed: bytes) -> ec.EllipticCurvePrivateKey:
+def _p256_from_seed(seed: Seed) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(seed, "big"), _CURVE)
 
 
@@ -95,19 +106,19 @@ def _p256_verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) 
 _MLKEM_SEED, _MLKEM_PUBLIC, _X_SIZE = 64, 1184, 32
 
 
-def _hybrid_draw() -> bytes:
-    first, second = mlkem.MLKEM768PrivateKey.generate(), x25519.X25519PrivateKey.generate()
-    return first.private_bytes_raw() + second.private_bytes_raw()
+def _random(size: int) -> Callable[[], bytes]:
+    """Any bytes are a seed: RFC 8032 5.1.5, RFC 7748 5, FIPS 203 7.1 (d || z)."""
+    return lambda: os.urandom(size)
 
 
-def _hybrid_from_seed(seed: bytes) -> MLKEM768X25519PrivateKey:
+def _hybrid_from_seed(seed: Seed) -> MLKEM768X25519PrivateKey:
     return MLKEM768X25519PrivateKey(
         mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED]),
         x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:]),
     )
 
 
-def _hybrid_public_of(seed: bytes, _key: Any) -> bytes:
+def _hybrid_public_of(seed: Seed, _key: Any) -> bytes:
     # The hybrid objects cannot be exported: both halves come from the seed again.
     first = mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED]).public_key().public_bytes_raw()
     return first + x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:]).public_key().public_bytes_raw()
@@ -124,7 +135,7 @@ _ED25519 = _Signature(
     seed=32,
     public=32,
     size=64,
-    draw=lambda: ed25519.Ed25519PrivateKey.generate().private_bytes_raw(),
+    draw=_random(32),
     from_seed=ed25519.Ed25519PrivateKey.from_private_bytes,
     public_of=lambda key: key.public_key().public_bytes_raw(),
     from_public=ed25519.Ed25519PublicKey.from_public_bytes,
@@ -147,7 +158,7 @@ _X25519 = _Kem(
     seed=_X_SIZE,
     public=_X_SIZE,
     overhead=32 + 16,
-    draw=lambda: x25519.X25519PrivateKey.generate().private_bytes_raw(),
+    draw=_random(_X_SIZE),
     from_seed=x25519.X25519PrivateKey.from_private_bytes,
     public_of=lambda _seed, key: key.public_key().public_bytes_raw(),
     from_public=x25519.X25519PublicKey.from_public_bytes,
@@ -157,7 +168,7 @@ _HYBRID = _Kem(
     seed=_MLKEM_SEED + _X_SIZE,
     public=_MLKEM_PUBLIC + _X_SIZE,
     overhead=1120 + 16,
-    draw=_hybrid_draw,
+    draw=_random(_MLKEM_SEED + _X_SIZE),
     from_seed=_hybrid_from_seed,
     public_of=_hybrid_public_of,
     from_public=_hybrid_from_public,
@@ -188,9 +199,30 @@ def suite_of(key: bytes) -> int:
     return key[0]
 
 
+class Keys(Protocol):
+    """What the protocol needs of a party's two key pairs: the public halves, and the private ones for an operation."""
+
+    @property
+    def suite(self) -> int: ...
+
+    @property
+    def sign_key(self) -> bytes:
+        """pkS."""
+
+    @property
+    def seal_key(self) -> bytes:
+        """pkE."""
+
+    def to_sign(self) -> AbstractContextManager[Any]:
+        """The signature key of `cryptography`, valid in the block."""
+
+    def to_open(self) -> AbstractContextManager[Any]:
+        """The key for HPKE, valid in the block."""
+
+
 @dataclass(frozen=True, slots=True)
 class PrivateKeys:
-    """The two key pairs of a party. `sign_seed` and `seal_seed` start with the suite byte; never printed."""
+    """The two key pairs of a party, kept. `sign_seed` and `seal_seed` start with the suite byte; never printed."""
 
     sign_seed: bytes = field(repr=False)
     seal_seed: bytes = field(repr=False)
@@ -201,18 +233,13 @@ class PrivateKeys:
 
     def __post_init__(self) -> None:
         suite = suite_of(self.sign_seed)
-        scheme, kem = SUITES[suite]
         if suite_of(self.seal_seed) != suite:
             raise Malformed("the two keys of a party are of different suites")
-        if len(self.sign_seed) != 1 + scheme.seed or len(self.seal_seed) != 1 + kem.seed:
-            raise Malformed(f"a seed of suite {suite} has not its length")
-        try:
-            sign, seal = scheme.from_seed(self.sign_seed[1:]), kem.from_seed(self.seal_seed[1:])
-        except ValueError as e:
-            raise Malformed(f"a seed of suite {suite} is no key", reason=str(e)) from None
+        sign = _signer(suite, self.sign_seed[1:])
+        seal = _opener(suite, self.seal_seed[1:])
         for name, value in (
-            ("sign_key", bytes([suite]) + scheme.public_of(sign)),
-            ("seal_key", bytes([suite]) + kem.public_of(self.seal_seed[1:], seal)),
+            ("sign_key", bytes([suite]) + SUITES[suite][0].public_of(sign)),
+            ("seal_key", bytes([suite]) + SUITES[suite][1].public_of(self.seal_seed[1:], seal)),
             ("_sign", sign),
             ("_seal", seal),
         ):
@@ -222,11 +249,95 @@ class PrivateKeys:
     def suite(self) -> int:
         return self.sign_seed[0]
 
+    def to_sign(self) -> AbstractContextManager[Any]:
+        return nullcontext(self._sign)
+
+    def to_open(self) -> AbstractContextManager[Any]:
+        return nullcontext(self._seal)
+
+
+class SeedSource(Protocol):
+    """Who keeps a party's seeds: suite byte, signature seed, seed of the HPKE key, one behind the other."""
+
+    def seed(self) -> AbstractContextManager[memoryview]:
+        """The seeds where they are kept; the view is released when the block ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class LentKeys:
+    """The two key pairs of a party whose seeds somebody else keeps: borrowed for one operation, then forgotten."""
+
+    source: SeedSource = field(repr=False, compare=False)
+    sign_key: bytes = field(init=False)  # pkS
+    seal_key: bytes = field(init=False)  # pkE
+
+    def __post_init__(self) -> None:
+        with self.source.seed() as view:
+            suite = suite_of(bytes(view[:1]))
+            scheme, kem = SUITES[suite]
+            if len(view) != 1 + scheme.seed + kem.seed:
+                raise Malformed(f"the seeds of suite {suite} have not their length")
+            with view[1 : 1 + scheme.seed] as seed:
+                sign_key = scheme.public_of(_signer(suite, seed))
+            with view[1 + scheme.seed :] as seed:
+                seal_key = kem.public_of(seed, _opener(suite, seed))
+        object.__setattr__(self, "sign_key", bytes([suite]) + sign_key)
+        object.__setattr__(self, "seal_key", bytes([suite]) + seal_key)
+
+    @property
+    def suite(self) -> int:
+        return self.sign_key[0]
+
+    @contextmanager
+    def to_sign(self) -> Iterator[Any]:
+        with self.source.seed() as view, view[1 : 1 + SUITES[self.suite][0].seed] as seed:
+            yield _signer(self.suite, seed)
+
+    @contextmanager
+    def to_open(self) -> Iterator[Any]:
+        with self.source.seed() as view, view[1 + SUITES[self.suite][0].seed :] as seed:
+            yield _opener(self.suite, seed)
+
+
+def _signer(suite: int, seed: Seed) -> Any:
+    return _key(suite, SUITES[suite][0], seed)
+
+
+def _opener(suite: int, seed: Seed) -> Any:
+    return _key(suite, SUITES[suite][1], seed)
+
+
+def _key(suite: int, part: _Signature | _Kem, seed: Seed) -> Any:
+    if len(seed) != part.seed:
+        raise Malformed(f"a seed of suite {suite} has not its length")
+    try:
+        return part.from_seed(seed)
+    except ValueError as e:
+        raise Malformed(f"a seed of suite {suite} is no key", reason=str(e)) from None
+
 
 def generate(suite: int = DEFAULT_SUITE) -> PrivateKeys:
     """Two fresh key pairs. Raises Malformed for a suite without a row."""
     scheme, kem = SUITES[suite_of(bytes([suite]))]
     return PrivateKeys(bytes([suite]) + scheme.draw(), bytes([suite]) + kem.draw())
+
+
+def draw_seeds(suite: int = DEFAULT_SUITE) -> bytearray:
+    """Fresh seeds of two key pairs as a SeedSource keeps them, in this one place; the caller overwrites it."""
+    scheme, kem = SUITES[suite_of(bytes([suite]))]
+    seeds = bytearray(1 + scheme.seed + kem.seed)
+    seeds[0] = suite
+    for part, start in ((scheme, 1), (kem, 1 + scheme.seed)):
+        drawn = part.draw()
+        seeds[start : start + part.seed] = drawn
+        wipe(drawn)
+    return seeds
+
+
+def seeds_size(suite: int) -> int:
+    """Bytes of the seeds of a suite as a SeedSource keeps them."""
+    scheme, kem = SUITES[suite_of(bytes([suite]))]
+    return 1 + scheme.seed + kem.seed
 
 
 def check_keys(seal_key: bytes, sign_key: bytes) -> None:
@@ -253,9 +364,14 @@ def labelled(label: str, body: bytes) -> bytes:
     return PREFIX + label.encode("ascii") + b"\0" + body
 
 
-def sign(keys: PrivateKeys, label: str, body: bytes) -> bytes:
+def sign(keys: Keys, label: str, body: bytes) -> bytes:
     """SIG(P, label, x..) with body = enc(x..)."""
-    return SUITES[keys.suite][0].sign(keys._sign, labelled(label, body))
+    with keys.to_sign() as key:
+        try:
+            return SUITES[keys.suite][0].sign(key, labelled(label, body))
+        finally:
+            # An exception keeps this frame, and a key in it, for as long as somebody keeps the exception.
+            del key
 
 
 def verified(sign_key: bytes, label: str, body: bytes, signature: bytes) -> bool:
@@ -288,7 +404,7 @@ def seal(seal_key: bytes, label: str, context: bytes, plaintext: bytes) -> bytes
     return bytes([suite]) + sealed
 
 
-def open_(keys: PrivateKeys, label: str, context: bytes, blob: bytes) -> bytes:
+def open_(keys: Keys, label: str, context: bytes, blob: bytes) -> bytes:
     """The plaintext, in a bytes object that nobody else holds (the caller may wipe it). Raises Integrity.
 
     Whatever is wrong (suite, length, label, context, a bit of the blob), the answer is the same.
@@ -297,7 +413,11 @@ def open_(keys: PrivateKeys, label: str, context: bytes, blob: bytes) -> bytes:
     if blob[:1] != bytes([keys.suite]) or len(blob) < 1 + kem.overhead:
         raise Integrity("a sealed message cannot be opened")
     try:
-        return kem.hpke.decrypt(memoryview(blob)[1:], keys._seal, info=_info(keys.suite, label, context))
+        with keys.to_open() as key:
+            try:
+                return kem.hpke.decrypt(memoryview(blob)[1:], key, info=_info(keys.suite, label, context))
+            finally:
+                del key
     except (InvalidTag, ValueError):
         raise Integrity("a sealed message cannot be opened") from None
 
