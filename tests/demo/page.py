@@ -46,6 +46,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[in
 def refusal(number: int, entry: Mapping[str, Any]) -> None:
     print(f"  {number}. {entry['what']}")
     print(f"     refused by {entry['rule']} (code {entry['code']}): {entry['reason']}", flush=True)
+    if said := entry.get("explained"):
+        print(f"     {said['command']}: {', '.join(said['reads'])}; next: {said['next']}")
 
 
 def start_up(startup_ms: Mapping[str, Any]) -> None:

@@ -131,8 +131,7 @@ class Story:
             self._rescinded,
             self._forged,
         ):
-            what, error = scene()
-            self._refused(what, error)
+            self._refused(*scene())
 
     def _release(self) -> None:
         page.section("Everybody lets go: the cards are wiped, the wipe is read back, the cards are free")
@@ -173,7 +172,7 @@ class Story:
             self._socket("A"), replay.find(self._recorder["A"].sent, "ATTACH")
         )
 
-    def _rescinded(self) -> tuple[str, VecError]:
+    def _rescinded(self) -> tuple[str, VecError, dict[str, Any]]:
         ready, go = self.folder / "streaming", self.folder / "rescinded"
         tenant = self._crew["B"]
         tenant.begin("stream", ready=str(ready), go=str(go))
@@ -183,11 +182,10 @@ class Story:
         try:
             raise AssertionError(f"a stream went on after its right was rescinded: {tenant.answer()}")
         except VecError as error:
-            self._explained("B.1", "c0", "a", error)
-            refusal = error
+            refusal, said = error, self._explained("B.1", "c0", "a", error)
         self._vecctl("access", "give", "B.1", "c0", "a", "--yes")
         tenant.do("encrypt", data="the right was given back")
-        return "B's right to append is rescinded in the middle of a stream", refusal
+        return "B's right to append is rescinded in the middle of a stream", refusal, said
 
     def _forged(self) -> tuple[str, VecError]:
         return "C decrypts what somebody changed on the way", self._crew["C"].refused("forged")
@@ -215,7 +213,7 @@ class Story:
     def _vecctl(self, *arguments: str) -> dict[str, Any]:
         return vecctl(self.machine.root, *arguments)
 
-    def _refused(self, what: str, error: VecError) -> None:
+    def _refused(self, what: str, error: VecError, explained: dict[str, Any] | None = None) -> None:
         entry = {
             "what": what,
             "rule": error.rule or CHECKS[type(error).__name__],
@@ -223,14 +221,23 @@ class Story:
             "code": error.status,
             "error": type(error).__name__,
         }
+        # What a rule refused can be explained afterwards.
+        if explained:
+            entry["explained"] = explained
         self.report.refusals.append(entry)
         page.refusal(len(self.report.refusals), entry)
 
-    def _explained(self, subject: str, thing: str, attribute: str, refusal: VecError) -> None:
-        """vecctl says the same as the card did."""
+    def _explained(self, subject: str, thing: str, attribute: str, refusal: VecError) -> dict[str, Any]:
+        """What vecctl says of it, which must be what the card said."""
         said = self._vecctl("access", "explain", subject, thing, attribute)
         if said["decision"] == "yes" or said["rule"] != refusal.rule:
             raise AssertionError(f"the card refused by {refusal.rule}, and vecctl explains {said}")
+        return {
+            "command": f"vecctl access explain {subject} {thing} {attribute}",
+            "rule": said["rule"],
+            "reads": [cell["text"] for cell in said["reads"]],
+            "next": said["next"],
+        }
 
     def _cards(self) -> list[dict[str, Any]]:
         shown = (self._vecctl("card", "show", name)["card"] for name in CARDS)
