@@ -51,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(role: str, args: list[str]) -> int:
     # These load no libcrypto; tests/unit/test_main.py sees to that.
-    from vecd.base import events, log, sandbox
+    from vecd.base import events, heap, log, sandbox
     from vecd.base.errors import EXIT_BUG, EXIT_CONFIG, EXIT_FAILED, EXIT_SANDBOX, ConfigError, VecError
 
     try:
         if role == "card":
+            heap.settle()
             importlib.import_module("vecd.cards.soft").prepare()
         if role != "dev":
             sandbox.close_inherited(range(_FIRST_PASSED, _FIRST_PASSED + _passed()))

@@ -34,10 +34,15 @@ class NotLockedDown(Integrity):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What one role keeps: capabilities, whether its memory is locked, and what it is denied beyond DENIED."""
+    """What one role keeps, and what it is denied beyond DENIED.
+
+    lock_memory: all of it, where that is allowed. overwrite_freed: what it frees is filled (heap.py; start.lock_down
+    tries it).
+    """
 
     capabilities: tuple[str, ...] = ()
     lock_memory: bool = False
+    overwrite_freed: bool = False
     denied: tuple[str, ...] = ()
 
 
@@ -54,7 +59,9 @@ ROLES = {
     "authority": Role(denied=_EXEC),
     # A card gets its connections as descriptors and opens none. connect stays: a guard that was restarted has to be
     # reached again, over sockets made before the start (ipc.spare), and without socket there are no others.
-    "card": Role(lock_memory=True, denied=(*_EXEC, "socket", "bind", "listen", "accept", "accept4")),
+    "card": Role(
+        lock_memory=True, overwrite_freed=True, denied=(*_EXEC, "socket", "bind", "listen", "accept", "accept4")
+    ),
 }
 
 # name: (x86_64, aarch64); None where the architecture has no such call. Denied to every role.

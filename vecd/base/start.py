@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from . import config, events, log, notify, sandbox
+from . import config, events, heap, log, notify, sandbox
 from . import paths as names
 from .config import Config
 from .paths import Paths
@@ -60,6 +60,12 @@ def lock_down(start: Start, *, uid: int = -1, gid: int = -1, fds: Iterable[int |
     """
     # A role that is not root has the uid it was started with, and proves that it is the configured one.
     facts = sandbox.enter(sandbox.spec(start.role, uid=uid, gid=gid, fds=[*start.fds, *fds]))
+    if sandbox.ROLES[start.role].overwrite_freed and (why := heap.why_not()):
+        raise sandbox.NotLockedDown(
+            f"{start.role} is not locked down",
+            reason=why,
+            hint="start it as python -m vecd, on glibc, without -I and -E",
+        )
     log.event(events.LOCKED_DOWN, role=start.role, what=facts.text)
     if sandbox.ROLES[start.role].lock_memory:
         if facts.memory:

@@ -117,6 +117,10 @@ class Card(ABC):
     def wipe(self, secret: Secret) -> None:
         """The bytes of this very object are zero, even of immutable `bytes`: the caller is its only owner."""
 
+    @abstractmethod
+    def wipe_stack(self) -> None:
+        """What ended calls left on the stack of this thread is overwritten, 64 KiB deep."""
+
     # ---- data path: life ----------------------------------------------------------------------------------
 
     @abstractmethod

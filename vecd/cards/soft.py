@@ -122,6 +122,9 @@ class SoftCard(Card):
         with ffi.from_buffer(secret) as source:
             lib.vec_wipe(ffi.cast("void *", source), len(source))
 
+    def wipe_stack(self) -> None:
+        lib.vec_stack_wipe()
+
     # ---- life -------------------------------------------------------------------------------------------------
 
     def bind(self, matrices_fd: int, word_fd: int, card: int) -> None:

@@ -24,10 +24,11 @@ from vecd.base.start import Start, begin, lock_down
 from vecd.cards import api
 from vecd.cards.api import EventKind
 from vecd.control import calls
-from vecd.protocol import registration, suites
+from vecd.protocol import registration
 from vecd.protocol.card import CardParty
-from vecd.protocol.identity import Identity
-from vecd.services import enrolment
+from vecd.protocol.identity import Identity, Invitation
+from vecd.protocol.suites import Keys
+from vecd.services import card_identity, enrolment
 from vecd.services.card_guarded import Guarded
 from vecd.services.card_instances import Instances
 from vecd.services.card_relay import Relayed
@@ -88,7 +89,7 @@ class CardService:
     async def run(self) -> None:
         """Serves for ever, over any number of guards."""
         loop = asyncio.get_running_loop()
-        identity = enrolment.stored(self._start.paths.state_of(ROLE, self._name))
+        identity = card_identity.stored(self._start.paths.state_of(ROLE, self._name), self._card)
         if identity is not None:
             self._become(identity)
         loop.add_reader(self._card.event_fd(), self._happened)
@@ -215,7 +216,18 @@ class CardService:
         """Registration 1-4 through the broker; the identity is on the disk afterwards."""
         invitation_path = self._start.paths.enrol(ROLE, self._name)
         invitation = enrolment.require(invitation_path, ROLE, self._name)
-        keys = suites.generate()
+        keys, seeds = card_identity.fresh(self._card)
+        try:
+            identity = await self._registered(peer, invitation, keys)
+            card_identity.store(self._start.paths.state_of(ROLE, self._name), identity, seeds, invitation_path)
+        except BaseException:
+            seeds.drop()
+            raise
+        serial = identity.read_certificate().serial
+        log.event(events.REGISTERED, role=ROLE, subject=self._name, serial=serial)
+        return identity
+
+    async def _registered(self, peer: ipc.Peer, invitation: Invitation, keys: Keys) -> Identity:
         while not peer.closed.is_set():
             relay = await self._relay_or_end(peer)
             enrol = registration.enrol_card(invitation, keys, secrets.token_bytes, time.monotonic())
@@ -225,11 +237,7 @@ class CardService:
                 log.event(events.CALL_REFUSED, door="relay", call="relay.register", peer="broker", reason=error)
                 await asyncio.sleep(REGISTER_REST_S)
                 continue
-            identity = enrol.accept(answer["body"], int(time.time()), time.monotonic())
-            enrolment.store(self._start.paths.state_of(ROLE, self._name), identity, invitation_path)
-            serial = identity.read_certificate().serial
-            log.event(events.REGISTERED, role=ROLE, subject=self._name, serial=serial)
-            return identity
+            return enrol.accept(answer["body"], int(time.time()), time.monotonic())
         raise Gone("the guard went away before this card was registered")
 
     async def _relay_or_end(self, peer: ipc.Peer) -> ipc.Peer:

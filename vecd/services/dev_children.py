@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import vecd
+from vecd.base import heap
 
 # A process that died is started again after 0.02 s, twice that each time it died before it was ready, at most 2 s.
 REST_FIRST_S, REST_MOST_S = 0.02, 2.0
@@ -108,6 +109,8 @@ class Child:
             if os.getppid() != us:
                 os._exit(1)
 
+        # A card that had to set these itself would start twice.
+        more = heap.environment() if self.role == "card" else {}
         as_user = {} if self.user < 0 else {"user": self.user, "group": self.user, "extra_groups": []}
         self.ready, self.status, self.again_s = False, "", None
         self.started_s = time.monotonic()
@@ -117,7 +120,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=dict(environment),
+                env={**environment, **more},
                 cwd="/",
                 start_new_session=True,
                 preexec_fn=in_child,

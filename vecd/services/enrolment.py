@@ -1,12 +1,13 @@
 """How a service becomes a registered party: its identity file, or, at the first start, its one-time token.
 
-Used by the broker and by the card process. The identity is on the disk before the enrolment file is removed: a crash in
-between leaves a used token, which does no harm.
+Used by the broker and, for what is no secret, by the card process (card_identity.py). The identity is on the disk
+before the enrolment file is removed: a crash in between leaves a used token, which does no harm.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -19,14 +20,19 @@ NAME = "identity.json"
 
 def stored(directory: Path) -> Identity | None:
     """The identity of a party that registered before; None at the first start. Raises ConfigError for a damaged one."""
+    text = text_of(directory)
+    return None if text is None else Identity.from_json(text)
+
+
+def text_of(directory: Path) -> bytes | None:
+    """The identity file as it stands there; None at the first start."""
     path = directory / NAME
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read", reason=error.strerror or "") from None
-    return Identity.from_json(text)
 
 
 def invited(path: Path, role: str, name: str) -> Invitation | None:
@@ -45,24 +51,33 @@ def require(path: Path, role: str, name: str) -> Invitation:
     invitation = invited(path, role, name)
     if invitation is None:
         raise ConfigError(
-            f"{role} {name} is not registered, and {path} is not there",
-            hint=f"vecctl token new {role} {name}, and put its answer there, mode 0600",
+            f"the {role} has no identity yet, and {path} is not there",
+            hint=f"vecctl token new --role {role} --name {name} --out {path}",
         )
     return invitation
 
 
 def store(directory: Path, identity: Identity, invitation_path: Path) -> None:
     """The identity is on the disk, 0600 and whole, and the enrolment file is gone. Raises Failed."""
+    write(directory / NAME, identity.to_json().encode())
+    # The token is used; a file that cannot be removed (a systemd credential) holds nothing of worth any more.
+    with contextlib.suppress(OSError):
+        invitation_path.unlink()
+
+
+def write(path: Path, content: bytes | memoryview) -> None:
+    """The file holds this, 0600, durably and never half of it. Raises Failed."""
     temporary = ""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{NAME}.", dir=directory)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(identity.to_json())
-            file.flush()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        # Without a buffer: of a secret there is no copy in this process.
+        with open(descriptor, "wb", buffering=0) as file:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
-        os.replace(temporary, directory / NAME)
-        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
@@ -71,8 +86,5 @@ def store(directory: Path, identity: Identity, invitation_path: Path) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise Failed(
-            f"{directory / NAME} cannot be written", reason=error.strerror or "", hint="make room, then a new token"
+            f"{path} cannot be written", reason=error.strerror or "", hint="make room, then a new token"
         ) from None
-    # The token is used; a file that cannot be removed (a systemd credential) holds nothing of worth any more.
-    with contextlib.suppress(OSError):
-        invitation_path.unlink()
