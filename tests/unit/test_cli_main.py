@@ -1,16 +1,19 @@
 """vecctl: what is typed, what is sent, what is printed, and the exit codes of style."""
 
 import contextlib
+import errno
 import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from vecd.base import errors, ipc
+from vecd.base import door, errors, ipc
 from vecd.base.paths import Paths
 from vecd.cli import guest_cmd, main
 from vecd.cli.output import cell, table
@@ -111,10 +114,28 @@ def test_done_is_0(serve, capsys):
 
 def test_a_daemon_that_is_not_there_is_3_and_says_what_to_start(tmp_path, capsys):
     code, out, err = vecctl(capsys, "--dir", str(tmp_path), "status")
-    assert (code, out) == (3, "") and "systemctl start vecd " in err
+    assert (code, out) == (3, "") and "vecd dev --dir D" in err and str(tmp_path) in err
     words = ("token", "new", "--role", "user", "--name", "A")
     code, out, err = vecctl(capsys, *words, "--dir", str(tmp_path))
-    assert (code, out) == (3, "") and "vecd-authority" in err
+    assert (code, out) == (3, "") and "ca-admin.sock" in err
+
+
+def test_a_door_for_others_is_6_and_says_for_whom(monkeypatch, capsys):
+    def closed(path, timeout):
+        raise door.unreachable(path, PermissionError(errno.EACCES, "no"))
+
+    # Root, who may run the tests, finds no door closed.
+    monkeypatch.setattr(main, "BlockingPeer", closed)
+    code, out, err = vecctl(capsys, "token", "new", "--role", "user", "--name", "A")
+    assert (code, out) == (6, "") and "authority.admin_group" in err
+
+
+def test_an_answer_that_cannot_be_written_is_a_failure(serve, capsys):
+    serve({"cards": []})
+    words = [sys.executable, "-m", "vecd.cli.main", "card", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert done.returncode == 1 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -135,6 +156,7 @@ def test_a_daemon_that_is_not_there_is_3_and_says_what_to_start(tmp_path, capsys
         ["access", "give", "A", "A.1"],
         ["token", "new", "--role", "king", "--name", "A"],
         ["status", "--colour"],
+        ["status", "--js"],
     ],
 )
 def test_a_usage_error_is_2_and_nothing_is_sent(serve, capsys, words):

@@ -7,13 +7,14 @@ reachable, 4 no such thing, 5 refused by the reference monitor, 6 caller not all
 """
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from vecd.base.errors import Malformed, Unreachable, VecError
+from vecd.base.errors import Caller, Failed, Malformed, Unreachable, VecError
 from vecd.base.ipc import BlockingPeer
 from vecd.base.paths import Paths
 from vecd.cli import access_cmd, card_cmd, guest_cmd, output, status_cmd, token_cmd
@@ -40,10 +41,11 @@ DOORS: Mapping[str, Callable[[Paths], Path]] = {
     "ca-admin": lambda paths: paths.ca_admin,
 }
 
-# What to start when a door does not answer.
-STARTS = {
-    "admin": "start it: systemctl start vecd (or: python -m vecd dev --dir D, and --dir D here)",
-    "ca-admin": "start it: systemctl start vecd-authority (or: python -m vecd dev --dir D, and --dir D here)",
+# What to do when a door does not answer, and when it does not open for this caller.
+START = "start it (vecd dev --dir D starts everything), and name its directory: vecctl --dir D, or VECD_DIR=D"
+MEMBERS = {
+    "admin": "be root or the guard's own user, or in one of its groups (vecd.toml: guard.admin_group, read_group)",
+    "ca-admin": "be root or the authority's own user, or in its group (vecd.toml: authority.admin_group)",
 }
 
 CONNECT_S = 3.0
@@ -53,6 +55,10 @@ ANSWER_S = 30.0
 
 class _Parser(argparse.ArgumentParser):
     """argparse that raises instead of leaving, so that a usage error is an object in JSON mode too."""
+
+    def __init__(self, **options: Any) -> None:
+        # An option that was guessed from its beginning would mean another one in a later release.
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise Malformed(message, hint=" ".join(self.format_usage().split()))
@@ -108,7 +114,9 @@ def ask(paths: Paths, door: str, call: str, request: dict[str, object]) -> Answe
     try:
         peer = BlockingPeer(DOORS[door](paths), CONNECT_S)
     except Unreachable as error:
-        raise Unreachable(error.message, reason=error.reason, hint=STARTS[door]) from None
+        if error.reason == os.strerror(errno.EACCES):
+            raise Caller(f"{error.message} by uid {os.geteuid()}", reason=error.reason, hint=MEMBERS[door]) from None
+        raise Unreachable(error.message, reason=error.reason, hint=START) from None
     try:
         return peer.call(call, request, ANSWER_S)
     finally:
@@ -129,10 +137,15 @@ def _run(options: argparse.Namespace) -> None:
     output.print_answer(output.answer_json(answer) if options.json else command.show(answer))
 
 
+def _no_more_output() -> None:
+    """Nothing is flushed at exit to where it cannot go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code and never raises."""
     words = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in words
+    as_json = any(word.partition("=")[0] == "--json" for word in words)
     try:
         _run(parser().parse_args(words))
     except VecError as error:
@@ -143,8 +156,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(ending.code or 0)
     except BrokenPipeError:
         # Whoever read our output has seen enough; stdout must not be flushed again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _no_more_output()
         return 0
+    except OSError as error:
+        _no_more_output()
+        output.print_error(Failed("the answer cannot be written", reason=error.strerror or ""), as_json)
+        return Failed.exit_code
     except KeyboardInterrupt:
         return 1
     return 0

@@ -76,5 +76,5 @@ def print_error(error: VecError, as_json: bool) -> None:
 
 
 def print_answer(text: str) -> None:
-    """The answer, on stdout."""
-    print(text)
+    """The answer is on stdout. Raises OSError where it cannot be written, and not only at the exit."""
+    print(text, flush=True)

@@ -17,7 +17,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--role", choices=ROLES, required=True, help="what may enrol with it")
     parser.add_argument("--name", required=True, metavar="NAME", help="the party's name")
     parser.add_argument("--card", metavar="CARD", help="pin a user to this card's id")
-    parser.add_argument("--valid", type=int, metavar="SECONDS", help="until when it may be used")
+    parser.add_argument("--valid", type=int, metavar="SECONDS", help="for how long it may be used (default: a day)")
     parser.add_argument("--out", metavar="FILE", help="write the enrolment to a new file of mode 0600")
 
 

@@ -60,14 +60,14 @@ class Registrar:
             raise Malformed(f"no role {role[:32]!r}", hint=f"roles are {', '.join(ROLES)}")
         seconds = self._profile.token_s if valid_s is None else valid_s
         if not 1 <= seconds <= self._profile.token_max_s:
-            raise Malformed(f"valid_s must be 1 to {self._profile.token_max_s} seconds")
+            raise Malformed(f"a token for {seconds} s", reason=f"it may be good for 1 to {self._profile.token_max_s} s")
         if card is not None and role != USER:
             raise Malformed("only a user pins a card", hint="leave --card out")
         token, expires = self._random(NONCE_SIZE), now + seconds
         with self._register.transaction() as t:
             card_id = None
             if card is not None and (card_id := t.party_id(CARD, card)) is None:
-                raise Unknown(f"no card {card[:64]!r} in the register", object=card[:64])
+                raise Unknown(f"no card {card[:64]!r} in the register", object=card[:64], hint="vecctl card list")
             if (id := t.party_id(role, name)) is None:
                 id = self._random(ID_SIZE)
                 t.add_party(role, name, id)
