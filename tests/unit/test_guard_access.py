@@ -148,6 +148,8 @@ async def test_R9_and_R10_change_M_on_disk_and_in_the_matrices(world):
         ("A.1", "c0", "x", Denied, "not an attribute"),
         ("A.1", "c7", "r", Unknown, "nothing called 'c7'"),
         ("Z", "c0", "r", Unknown, "nothing called 'Z'"),
+        ("m", "c0", "e", Denied, "e* is the manager's"),
+        ("A", "m", "c", Denied, "not for"),
     ],
 )
 def test_rights_that_cannot_be_are_not_given(tmp_path, subject, target, attribute, kind, text):
@@ -346,6 +348,9 @@ async def test_explain_of_a_session_that_is_not_open_says_who_opens_it(world):
     assert (answer["allowed"], answer["rule"], answer["property"]) == (False, "R1", "chain")
     with pytest.raises(Unknown):
         await world.ask("access.explain", subject="A.1", object="c7", attribute="c")
+    with pytest.raises(Malformed, match="no operation 'fly'") as error:
+        await world.ask("access.explain", subject="A.1", object="c0", attribute="a", operation="fly")
+    assert "encrypt" in error.value.hint and "R12" in error.value.hint
 
 
 @in_world

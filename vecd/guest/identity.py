@@ -63,7 +63,7 @@ def invitation(enrolment: str | os.PathLike[str] | Mapping[str, Any]) -> Invitat
     try:
         return Invitation.from_json(Path(enrolment).read_bytes(), role="user")
     except OSError as error:
-        raise ConfigError(f"{enrolment}: {error.strerror}", hint="vecctl token new user NAME makes one") from error
+        raise ConfigError(f"{enrolment}: {error.strerror}", hint="see: vecctl token new --help") from error
 
 
 def enrol(

@@ -9,7 +9,7 @@ of the state they are made one after the other until the first one is a yes. So 
 from typing import Any, NamedTuple
 
 from vecd.ppm.request import Request, step
-from vecd.ppm.rules import NO, RULES, YES, Decision, decide
+from vecd.ppm.rules import NO, WHERE, YES, Decision, decide
 from vecd.ppm.state import LETTERS, MANAGER, Cell, Key, State, letters
 
 # What people may write for a rule: an attribute stands for getting it.
@@ -132,6 +132,5 @@ _SHORT = {"status": "st", "current": "cur", "context": "ctx", "output": "out"}
 
 _ALAS = {
     NO: "nothing that is asked for changes this answer",
-    "?": f"ask for one of {' '.join(LETTERS)} or {' '.join(sorted(set(RULES) | set(OPERATIONS) - set(LETTERS)))}, "
-         "between things that vecctl guest list and vecctl card list show",
+    "?": WHERE,
 }

@@ -54,7 +54,8 @@ class Decision(NamedTuple):
     reason: a sentence with the thing, the rule and why. property: what a yes would break ("" for yes and ?).
     reads: the cells that were looked at, in order, with their values. changes: what a yes changes. wipes: what
     has to be overwritten before the yes is true: ("engine", card), ("buffers", card), ("key slot", instance, card),
-    ("memory", instance). remedy: one request that removes this cause, or None if nothing does. next: that in words.
+    ("memory", instance). remedy: one request that removes this cause, or None if nothing does. next: that in words,
+    or for a ? what makes sense.
     """
 
     answer: str
@@ -710,9 +711,14 @@ def _deed(state: State, request: Request) -> str:
                        to=state.words(request.to), next="nobody" if request.next is None else state.words(request.next))
 
 
+# The next step of who asked for what makes no sense.
+WHERE = "rights stand between a guest and its own instance (A, A.1), and between an instance and a card (A.1, c0)"
+
+
 def unclear(state: State, request: Request, why: str) -> Decision:
     name = request.rule if type(request.rule) is str and request.rule in RULES else ""
-    return Decision(UNCLEAR, name, f"{name or repr(request.rule)[:40]} makes no sense here: {why}", request)
+    return Decision(UNCLEAR, name, f"{name or repr(request.rule)[:40]} makes no sense here: {why}", request,
+                    next=WHERE)
 
 
 def _lacks(look: Look, request: Request, letter: str) -> Decision:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from vecd.base import events, log
-from vecd.base.errors import Failed
+from vecd.base.errors import Failed, Malformed
 from vecd.ppm import explain as ppm_explain
 from vecd.ppm import request as requests
+from vecd.ppm.rules import RULES
 from vecd.ppm.state import BITS, MANAGER, C, letters
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import Card, Instance
+from vecd.services.guard_parts.register import Card, Instance, User
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
 
@@ -18,10 +19,19 @@ DATA_OPERATIONS = ("encrypt", "decrypt", "sha256", "random", "null")
 DATA_ATTRIBUTES = ("a", "r")
 
 
+# What may be explained: a data operation, a rule, or a word for one.
+OPERATIONS = (*DATA_OPERATIONS, *(word for word in (*ppm_explain.OPERATIONS, *RULES) if word not in BITS))
+
+
+def _known(guard: Guard, name: str) -> User | Instance | Card | str:
+    """What has this name, the manager's included. Raises Unknown."""
+    return MANAGER if name == MANAGER else guard.book.entity(name)
+
+
 async def give(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
     """R9."""
     book = guard.book
-    book.entity(subject), book.entity(target)
+    _known(guard, subject), _known(guard, target)
     async with guard.lock:
         with book.change():
             decision = book.ask(requests.give(subject, target, attribute))
@@ -31,9 +41,8 @@ async def give(guard: Guard, subject: str, target: str, attribute: str) -> dict[
 
 async def rescind(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
     """R10. After the answer nothing runs, starts or is delivered under the old right, on any card."""
-    book = guard.book
-    book.entity(subject)
-    what = book.entity(target)
+    _known(guard, subject)
+    what = _known(guard, target)
     if isinstance(what, Card):
         async with guard.locked([what]) as links:
             return await _rescind(guard, subject, target, attribute, links)
@@ -98,13 +107,12 @@ def show(guard: Guard) -> dict[str, Any]:
 
 async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the monitor would say now, by which rule, from which cells; with names as vecctl knows them."""
-    book = guard.book
     subject, target, attribute = arguments["subject"], arguments["object"], arguments["attribute"]
     operation = arguments.get("operation") or ""
-    for name in (subject, target):
-        if name != MANAGER:
-            book.entity(name)
-    what = MANAGER if target == MANAGER else book.entity(target)
+    if operation and operation not in OPERATIONS:
+        raise Malformed(f"there is no operation {operation[:64]!r}", hint=f"one of: {', '.join(OPERATIONS)}")
+    _known(guard, subject)
+    what = _known(guard, target)
     instances = [what] if isinstance(what, Instance) else []
     async with guard.locked([what]) if isinstance(what, Card) else guard.reached(instances) as links:
         for link in links:

@@ -67,7 +67,7 @@ class Book:
         """The card of this name; raises Unknown."""
         found = self.register.cards.get(name)
         if found is None:
-            raise Unknown(f"no card {name[:64]!r} has registered", hint="vecctl card list; start it: vecd-card@NAME")
+            raise Unknown(f"no card {name[:64]!r} has registered", hint="vecctl card list")
         return found
 
     def user_by_id(self, user: bytes) -> User:

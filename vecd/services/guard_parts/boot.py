@@ -29,15 +29,15 @@ def accepted(path: Path, started_s: int, required: bool) -> dict[str, Any]:
             raise ValueError
     except FileNotFoundError:
         if not required:
-            return {"verdict": "not accepted", "detail": "and not required to be (attest.required)", "pcrs": {}}
+            return {"verdict": "not accepted", "detail": "attest.required is false", "pcrs": {}}
         raise Integrity(
             "the boot was not accepted",
             reason=f"{path} is not there: attest has not run, or refused",
-            hint="journalctl -u vecd-attest says why",
+            hint="run attest, or read its log: it says why",
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
-        raise Integrity(f"{path} is not what attest writes", hint="restart vecd-attest") from None
+        raise Integrity(f"{path} is not what attest writes", hint="run attest again") from None
     if at < started_s - SLACK_S:
-        raise Integrity("the boot was not accepted", reason=f"{path} is of an earlier boot", hint="restart vecd-attest")
+        raise Integrity("the boot was not accepted", reason=f"{path} is of an earlier boot", hint="run attest again")
     detail = f"policy {str(policy)[:16]}, {sum(len(bank) for bank in pcrs.values())} registers"
     return {"verdict": "accepted", "detail": detail, "policy": policy, "accepted_s": at, "pcrs": pcrs}

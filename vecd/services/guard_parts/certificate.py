@@ -20,7 +20,7 @@ def authority_key(path: Path) -> bytes:
     try:
         return bytes.fromhex(json.loads(path.read_text())["sign_key"])
     except FileNotFoundError:
-        raise Busy("the authority has not published its key", hint="start it: systemctl start vecd-authority") from None
+        raise Busy("the authority has not published its key", hint="start the authority") from None
     except (OSError, ValueError, KeyError, TypeError):
         raise Integrity(f"{path} is not the authority's key", hint="restart the authority, which writes it") from None
 

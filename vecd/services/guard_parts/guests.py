@@ -34,8 +34,10 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
     cid = arguments["cid"]
     if len(identity) != ID_BYTES:
         raise Malformed(f"guest.add: id has {len(identity)} bytes, not {ID_BYTES}")
-    if not 0 <= uid <= UID_MAX or (cid is not None and not CID_MIN <= cid <= CID_MAX):
-        raise Malformed("guest.add: uid or cid is out of range")
+    if not 0 <= uid <= UID_MAX:
+        raise Malformed(f"guest.add: uid {uid}", reason=f"a uid is 0 to {UID_MAX}")
+    if cid is not None and not CID_MIN <= cid <= CID_MAX:
+        raise Malformed(f"guest.add: cid {cid}", reason=f"a guest's CID is {CID_MIN} to {CID_MAX}")
     book = guard.book
     async with guard.lock:
         cards = [book.card(one) for one in dict.fromkeys(arguments["cards"])]

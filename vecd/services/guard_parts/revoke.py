@@ -166,7 +166,7 @@ async def _cut(guard: Guard, link: CardLink, instance: Instance, lost: int, why:
             f"card {link.name} neither answers nor ends",
             reason=f"{why}; the right is withdrawn, but what is inside the card may still come out",
             object=link.name,
-            hint=f"end it by hand, then: systemctl restart vecd-card@{link.name}",
+            hint=f"end the process of card {link.name} by hand, and start it again",
         )
     retire(guard, link, why)
     return [f"card {link.name} was ended ({why}); it comes back with no keys in it"]

@@ -42,7 +42,7 @@ def serving(guard: Guard, link: CardLink) -> Word:
             f"card {link.name} is out of service",
             reason=link.out,
             object=link.name,
-            hint=f"restart it: systemctl restart vecd-card@{link.name}",
+            hint=f"end the process of card {link.name}, and start it again",
         )
     if word is None:
         raise Busy(
