@@ -26,8 +26,8 @@ uint64_t vec_now_ns(void)
 void vec_pump_defaults(struct vec_pump_options *ret)
 {
         *ret = (struct vec_pump_options){
-                .credit = 64 << 20, .connections = 1024, .stall_ms = 30000, .busy_ms = 1000, .idle_ms = 1000,
-                .iv_max = UINT64_C(1) << 32, .stream_max = UINT64_MAX,
+                .credit = 64 << 20, .connections = 1024, .keys = UINT32_MAX, .stall_ms = 30000, .busy_ms = 1000,
+                .idle_ms = 1000, .iv_max = UINT64_C(1) << 32, .stream_max = UINT64_MAX,
         };
 }
 
@@ -103,7 +103,7 @@ int vec_pump_new(const struct vec_driver *driver, const struct vec_pump_options 
         if (!pump)
                 return r;
         /* A single large frame needs credit for body and answer from an instance's half. */
-        if (options->credit / 2 < 2 * BUFFER_LARGE || !options->connections) {
+        if (options->credit / 2 < 2 * BUFFER_LARGE || !options->connections || !options->keys) {
                 free(pump);
                 return -VEC_EMALFORMED;
         }

@@ -138,13 +138,17 @@ void vec_turn(vec_pump *pump, struct vec_instance *instance)
 
 /* ---- loadkey, clean ---- */
 
-static int check_load(const struct vec_instance *instance, uint64_t number, uint8_t alg, uint8_t usage,
-                      uint8_t *ret_reason)
+static int check_load(const vec_pump *pump, const struct vec_instance *instance, uint64_t number, uint8_t alg,
+                      uint8_t usage, uint8_t *ret_reason)
 {
         *ret_reason = VEC_REASON_NONE;
         if (!number || !vec_alg_find(alg) || !(usage & (VEC_USE_ENCRYPT | VEC_USE_DECRYPT)) || (usage & ~VEC_USE_ALL))
                 return -VEC_EMALFORMED;
-        return vec_slot_find(instance, number) ? -VEC_EEXISTS : 0;
+        if (vec_slot_find(instance, number))
+                return -VEC_EEXISTS;
+        if (pump->counters.keys >= pump->options.keys)
+                return vec_refused(VEC_EEXHAUSTED, VEC_REASON_KEY_SLOTS, ret_reason);
+        return 0;
 }
 
 static int load_key(struct vec_turn *turn, uint8_t alg, const uint8_t *secret, size_t size, void **ret_key,
@@ -190,7 +194,7 @@ int vec_turn_load_key(vec_pump *pump, struct vec_instance *instance, uint64_t nu
         const uint8_t *secret;
         size_t size;
         void *key = NULL;
-        int r = check_load(instance, number, alg, usage, ret_reason);
+        int r = check_load(pump, instance, number, alg, usage, ret_reason);
 
         if (r == 0)
                 r = vec_vault_pin(handle, &secret, &size);

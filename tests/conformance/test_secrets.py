@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Callable
 
 import pytest
 
 from tests.conformance.machine import ENCRYPT, FIRST, GCM256, SHA256, CardProcess, Guard
 from vecd.base import errors
+from vecd.wire import ops
 
 
 def test_the_search_finds_what_is_there(card: CardProcess) -> None:
@@ -86,6 +88,22 @@ def test_a_full_arena_is_a_refusal(card: CardProcess) -> None:
         card.drop(handle=handle)
     card.key(1, os.urandom(32))
     assert card.attach(1).ask(SHA256, b"").status == 0
+
+
+def test_a_card_has_as_many_key_slots_as_it_was_given(make_card: Callable[..., CardProcess], guard: Guard) -> None:
+    card = make_card(keys=2)
+    first, _ = card.key(1, os.urandom(32)), card.key(2, os.urandom(32))
+    secret = os.urandom(32)
+    handle = card.stage(secret)
+    with pytest.raises(errors.Exhausted, match="the 2 key slots of this card are taken") as error:
+        card.load_key(instance=1, number=9, algorithm=GCM256, usage=7, handle=handle)
+    assert error.value.reason == ops.REASONS["KEY_SLOTS"].sentence and "release a key" in error.value.hint
+    # The key waits where it was, and the next free slot takes it.
+    card.drop_key(instance=1, number=first)
+    card.load_key(instance=1, number=9, algorithm=GCM256, usage=7, handle=handle)
+    assert card.attach(1).ask(ENCRYPT, b"x", key=9).status == 0
+    card.drop_key(instance=1, number=9)
+    assert card.arena_has(secret) == 0
 
 
 def test_a_card_full_of_keys_refuses_the_next_and_serves_on(card: CardProcess, guard: Guard) -> None:

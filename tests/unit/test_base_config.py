@@ -46,7 +46,7 @@ def test_rows_of_cards_are_merged_by_name(paths):
     put(paths, "etc/vecd/vecd.toml", '[[card]]\nname = "c1"\nslots = 5\n[[card]]\nname = "c0"')
     put(paths, "run/vecd/vecd.toml.d/1.toml", '[[card]]\nname = "c1"\nuid = 7\n')
     got = config.load(paths)
-    assert [(c.name, c.slots, c.uid) for c in got.card] == [("c1", 5, 7), ("c0", 64, -1)]
+    assert [(c.name, c.slots, c.uid) for c in got.card] == [("c1", 5, 7), ("c0", 256, -1)]
     assert got.card_of("c1").driver == "soft"
     with pytest.raises(ConfigError, match="c1, c0"):
         got.card_of("c2")

@@ -94,8 +94,8 @@ class Card:
     driver: str = "soft"
     # The uid its process runs as.
     uid: int = _uid()
-    # Key slots.
-    slots: int = _number(64, 1, 4096)
+    # Key slots: how many keys can be loaded at a time, of all guests together. The key arena has room for about 800.
+    slots: int = _number(256, 1, 768)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def settle() -> None:
 
 
 def why_not() -> str:
-    """"" when freed memory is overwritten, by trial; else where it is not."""
+    """Empty when freed memory is overwritten, by trial; else where it is not."""
     if any(_block_survives(size) for size in _SIZES):
         return "malloc leaves what was freed as it was"
     return "Python leaves what was freed as it was" if _object_survives() else ""

@@ -91,6 +91,10 @@ class Card(ABC):
     #: Name of the driver, as `card.hello` reports it.
     driver: str
 
+    @abstractmethod
+    def __init__(self, **options: int) -> None:
+        """options: `keys`, how many key slots there are; whatever else is the driver's own. Absent: its default."""
+
     # ---- vault: what protocol code may do with secrets -----------------------------------------------------
 
     @abstractmethod
@@ -153,7 +157,8 @@ class Card(ABC):
     def load_key(self, instance: int, number: int, algorithm: int, usage: int, handle: int) -> None:
         """loadkey, in a turn of its own: key slot N_K of the instance is active and `handle` used up.
 
-        Raises Denied with rule and reason (the handle is still there then), Exists, Exhausted, Malformed, Busy.
+        Raises Denied with rule and reason (the handle is still there then), Exists, Exhausted (no key slot is free, or
+        no memory for it), Malformed, Busy.
         """
 
     @abstractmethod

@@ -71,6 +71,7 @@ class SoftCard(Card):
         made = ffi.new("vec_pump **")
         raise_status(lib.vec_pump_new(self._table(), chosen, made), 0, "the pump cannot be made")
         self._pump = made[0]
+        self._slots = chosen.keys
         self._handles: set[int] = set()
         self._closing = threading.Lock()
         self._closed = False
@@ -156,7 +157,16 @@ class SoftCard(Card):
         self._ask("attach", lib.vec_pump_attach, fd, instance, ffi.from_buffer(tag), deadline_ms)
 
     def load_key(self, instance: int, number: int, algorithm: int, usage: int, handle: int) -> None:
-        self._ask(f"key {number}", lib.vec_pump_load_key, instance, number, algorithm, usage, handle)
+        try:
+            self._ask(f"key {number}", lib.vec_pump_load_key, instance, number, algorithm, usage, handle)
+        except errors.Exhausted as error:
+            if error.reason != _text(lib.vec_reason_sentence(lib.VEC_REASON_KEY_SLOTS)):
+                raise
+            raise errors.Exhausted(
+                f"key {number}: the {self._slots} key slots of this card are taken",
+                reason=error.reason,
+                hint="release a key, or have slots raised in the [[card]] of vecd.toml",
+            ) from None
         self._handles.discard(handle)
 
     def drop_key(self, instance: int, number: int) -> None:

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     spares = ipc.spare(SPARE_SOCKETS)
     driver = api.load(settings.driver)
     lock_down(start, uid=settings.uid, fds=spares)
-    with driver() as card:
+    with driver(keys=settings.slots) as card:
         asyncio.run(until_told(f"{ROLE} {start.name}", _serve(start, card)))
     return EXIT_OK
 

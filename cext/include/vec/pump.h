@@ -25,6 +25,7 @@
 struct vec_pump_options {
         uint64_t credit;               /* bytes of buffers for large frames and replies, all connections together */
         uint32_t connections;          /* open at a time */
+        uint32_t keys;                 /* key slots: keys loaded at a time, of all instances together */
         uint32_t stall_ms;             /* a frame, or an answer, that does not move for so long ends its connection */
         uint32_t busy_ms;              /* how long a step that finds the card quiesced is asked again */
         uint32_t idle_ms;              /* VEC_EVENT_IDLE after so long without a request */

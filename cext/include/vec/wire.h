@@ -146,7 +146,8 @@ enum vec_control {
         X(QUIESCED,    20,  0,  "the card waits for its guard: ask again")                                      \
         X(ENGINE,      21,  0,  "the engine failed; nothing was delivered")                                     \
         X(OUT_OF_SERVICE, 22, 0, "a wipe of the card could not be checked: it is out of service")               \
-        X(ATTACH_TAG,  23,  0,  "the first bytes after READY are not the tag of this attachment")
+        X(ATTACH_TAG,  23,  0,  "the first bytes after READY are not the tag of this attachment")               \
+        X(KEY_SLOTS,   24,  0,  "every key slot of this card is taken: release a key first")
 
 enum vec_reason {
 #define VEC_REASON_ENUM(name, number, rule, sentence) VEC_REASON_##name = number,
