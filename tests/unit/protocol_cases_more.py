@@ -137,6 +137,12 @@ def _(s):
     s.relay(s.e).key(request.message, s.tick)
 
 
+@case("K.1", "keyrev", "from another user")
+def _(s):
+    key = s.a.register_key(bytes(32), ALG, USAGE, "disk", s.tick)
+    s.relay(s.e).key(key.message, s.tick, "keyrev")
+
+
 @case("K.2", "key", "another user than the call")
 def _(s):
     _key(s, call=s.e.identity.id)

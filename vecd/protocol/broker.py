@@ -181,9 +181,8 @@ class Relay(Machine):
         require(m.id_u == self.id_u, rule, "it is from another user than this connection's")  # A.8
         return ToCard(m.id_c, message, sid=m.sid, instance=m.i)
 
-    def key(self, message: bytes, tick: float) -> bytes:
-        """A key registration or revocation for the authority, as it is."""
-        rule = "key"
+    def key(self, message: bytes, tick: float, rule: str = "key") -> bytes:
+        """A key registration (rule "key") or revocation ("keyrev") for the authority, as it is."""
         self.expect(rule, tick, "idle")
         require(unpack(FromUser, message, rule).id_u == self.id_u, rule, "it is from another user")  # K.1
         return message

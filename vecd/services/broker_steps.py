@@ -138,7 +138,7 @@ class Steps:
 
     async def keyrev(self, guest: GuestConnection, data: bytes) -> bytes:
         """A key is revoked; every card that holds it and can be reached has destroyed it."""
-        body = self._relay(guest).key(data, time.monotonic())
+        body = self._relay(guest).key(data, time.monotonic(), "keyrev")
         answer = await self._authority.call("ca.keyrev", {"id_u": guest.id_u, "body": body})
         guest.proved()
         for one in answer["to_cards"]:
