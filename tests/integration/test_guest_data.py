@@ -140,6 +140,8 @@ def test_random_bytes_are_as_many_as_asked_and_not_the_same_twice(card, key):
     for size in (0, 1, 32, 300 * KIB):
         assert len(card.random(size)) == size
     assert card.random(32) != card.random(32)
+    with pytest.raises(Malformed, match="-1 random bytes"):
+        card.random(-1)
 
 
 def test_null_gives_back_what_it_got(card, key):

@@ -97,16 +97,19 @@ class Card:
             if len(secret.view) != row.key:
                 raise Malformed(f"a key for {alg} has {row.key} bytes, this one has {len(secret.view)}")
             asking = self._connection.start.party.register_key(secret.view, alg, usage, name, time.monotonic())
-        answer = self._connection.control("KEY", asking.message, deadline)
-        record = asking.accept(answer, time.monotonic())
+        record = self._connection.settle("KEY", lambda: asking.again(time.monotonic()), deadline)
         self._keep(self.identity.with_key(record))
         return record
 
     def revoke_key(self, record: KeyRecord, *, timeout: float | None = None) -> None:
-        """The key is registered no longer, and every card destroys it."""
-        asking = self._connection.start.party.revoke_key(record, time.monotonic())
-        answer = self._connection.control("KEYREV", asking.message, self._connection.deadline(timeout))
-        asking.accept(answer, time.monotonic())
+        """The key is registered no longer, no card has it, and its handles are void.
+
+        After an error it may be revoked at the authority and still be in a card: revoke it again.
+        """
+        party = self._connection.start.party
+        deadline = self._connection.deadline(timeout)
+        self._connection.settle("KEYREV", lambda: party.revoke_key(record, time.monotonic()), deadline)
+        self._connection.revoked(record)
         self._keep(self.identity.without_key(record.kcv))
 
     # -- one shot -----------------------------------------------------------------------------------------------
@@ -151,6 +154,8 @@ class Card:
 
     def random(self, size: int, *, timeout: float | None = None) -> bytes:
         """So many random bytes, drawn by the card."""
+        if size < 0:
+            raise Malformed(f"{size} random bytes", reason="a size is 0 or more")
         deadline = self._connection.deadline(timeout)
         out = bytearray()
         while len(out) < size:

@@ -47,7 +47,10 @@ def read(path: str | os.PathLike[str]) -> Identity:
         raise ConfigError(f"{path}: {error.strerror}", hint="enrol first: vecd.guest.enrol()") from error
     if mode & 0o077:
         raise ConfigError(f"{path}: others may read it (mode {mode:04o})", hint=f"chmod 600 {path}")
-    return Identity.from_json(text)
+    try:
+        return Identity.from_json(text)
+    except Malformed as error:
+        raise Malformed(f"{path} is no identity file: {error.message}", hint="vecd.guest.enrol() writes one") from None
 
 
 def write(path: str | os.PathLike[str], identity: Identity) -> None:
@@ -62,6 +65,9 @@ def invitation(enrolment: str | os.PathLike[str] | Mapping[str, Any]) -> Invitat
         return Invitation.from_json(json.dumps(dict(enrolment)), role="user")
     try:
         return Invitation.from_json(Path(enrolment).read_bytes(), role="user")
+    except Malformed as error:
+        hint = "vecctl token new --out writes one"
+        raise Malformed(f"{enrolment} is no enrolment file: {error.message}", hint=hint) from None
     except OSError as error:
         raise ConfigError(f"{enrolment}: {error.strerror}", hint="see: vecctl token new --help") from error
 
