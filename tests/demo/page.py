@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,18 @@ STEPS = {
     "11": "card puts the key into service",
     "12": "guest gets the key's number",
 }
+
+
+LONG_HEX = re.compile(r"([0-9a-f]{12})[0-9a-f]{20,}")
+
+REFUSED_BY = """\
+  Each refusal names a rule of the reference monitor (R1 to R12), or the check that failed: of a start-up's message, by
+  its number above, of a registration's, of a data connection (attach), of a key number, a tag or the boot. The code is
+  the status that the caller is answered."""
+
+FILES_ARE = """\
+  Each came back from the card byte for byte, and so it did from the decryption named last: outside of the card, with
+  the tenant's own copy of its key."""
 
 
 def section(title: str) -> None:
@@ -44,10 +57,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[in
 
 
 def refusal(number: int, entry: Mapping[str, Any]) -> None:
+    """What was tried, who said no and why; of a register's value the beginning will do."""
+    reason = LONG_HEX.sub(r"\1...", entry["reason"])
     print(f"  {number}. {entry['what']}")
-    print(f"     refused by {entry['rule']} (code {entry['code']}): {entry['reason']}", flush=True)
+    print(f"     refused by {entry['rule']} (code {entry['code']}): {reason}", flush=True)
     if said := entry.get("explained"):
-        print(f"     {said['command']}: {', '.join(said['reads'])}; next: {said['next']}")
+        print(f"     {said['command']} says: {', '.join(said['reads'])}; next: {said['next']}")
 
 
 def start_up(startup_ms: Mapping[str, Any]) -> None:
