@@ -83,10 +83,9 @@ class Crowd:
         while not self._stop.is_set():
             begun = outcome.since = time.monotonic()
             try:
-                if card is None:
-                    card = guest.connect(timeout=CALL_S)
+                if card is None or key is None:
+                    card = card or guest.connect(timeout=CALL_S)
                     key = card.load_key(guest.key)
-                assert key is not None
                 self._round(card, key, outside, outcome)
                 outcome.right += 1
                 outcome.good_since = begun
@@ -94,7 +93,7 @@ class Crowd:
                 if rounds % ROUNDS_PER_CONNECTION == 0:
                     # What is not released stays loaded: the next connection loads the key once more.
                     card.close(release=False)
-                    card = None
+                    card = key = None
             except VecError as error:
                 outcome.errors.append(f"{type(error).__name__}: {error}")
             except (AssertionError, InvalidTag) as error:

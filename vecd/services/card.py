@@ -73,6 +73,7 @@ class CardService:
     def __init__(self, start: Start, card: api.Card) -> None:
         self._start = start
         self._name = start.name
+        self._slots = start.config.card_of(start.name).slots
         self._card = card
         self._door = start.paths.card(start.name)
         self._instances = Instances()
@@ -263,7 +264,7 @@ class CardService:
         )
         self._party = party
         self._guarded = Guarded(self._name, self._card, party, self._instances)
-        self._relayed = Relayed(self._name, self._card, party, self._instances)
+        self._relayed = Relayed(self._name, self._card, party, self._instances, self._slots)
 
     # -- the pump -----------------------------------------------------------------------------------------------
     def _happened(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from vecd.base import events, log
 from vecd.base.errors import NoKey, TimedOut, VecError
 from vecd.cards.api import Card
+from vecd.cards.shares import giving_way
 from vecd.protocol.card import Activation, CardParty
 from vecd.services.card_instances import Instances
 from vecd.wire import ops
@@ -25,8 +26,9 @@ ATTACH_S = 5.0
 class Relayed:
     """The answers to the door `relay`."""
 
-    def __init__(self, name: str, card: Card, party: CardParty, instances: Instances) -> None:
+    def __init__(self, name: str, card: Card, party: CardParty, instances: Instances, slots: int) -> None:
         self._name = name
+        self._slots = slots
         self._card = card
         self._party = party
         self._instances = instances
@@ -54,6 +56,7 @@ class Relayed:
             return {}
         try:
             instance = self._instances.named(args["instance"], key.id_u)
+            await self._make_room(key)
         except VecError:
             self._undo(key)
             raise
@@ -80,18 +83,7 @@ class Relayed:
 
     async def key_destroy(self, args: dict[str, Any], fds: list[int]) -> Mapping[str, Any]:
         for key in self._party.key_destroy(args["body"]):
-            for instance in self._instances.all():
-                if key.number in instance.keys:
-                    instance.keys.discard(key.number)
-                    with contextlib.suppress(NoKey):
-                        await asyncio.to_thread(self._card.drop_key, instance.index, key.number)
-                    log.event(
-                        events.KEY_DESTROYED,
-                        card=self._name,
-                        key=key.number,
-                        subject=instance.name,
-                        reason="its user revoked it",
-                    )
+            await self._destroy(key.number, "its user revoked it")
         return {}
 
     async def attach(self, args: dict[str, Any], fds: list[int]) -> Mapping[str, Any]:
@@ -110,6 +102,22 @@ class Relayed:
     async def session_release(self, args: dict[str, Any], fds: list[int]) -> Mapping[str, Any]:
         id_u = self._party.session_release(args["sid"], args["instance"], self._instances.owners(), time.monotonic())
         return {"id_u": id_u, "instance": args["instance"]}
+
+    async def _make_room(self, key: Activation) -> None:
+        """There is a slot for this key by its user's share. Raises Exhausted."""
+        others = [one for one in self._party.slots.values() if one.id_u == key.id_u and one.number != key.number]
+        copies = [one.number for one in others if one.kcv == key.kcv]
+        for number in giving_way(copies, len(others), self._slots):
+            self._party.dropped(number)
+            await self._destroy(number, "later copies of the same key took its place")
+
+    async def _destroy(self, number: int, reason: str) -> None:
+        for instance in self._instances.all():
+            if number in instance.keys:
+                instance.keys.discard(number)
+                with contextlib.suppress(NoKey):
+                    await asyncio.to_thread(self._card.drop_key, instance.index, number)
+                log.event(events.KEY_DESTROYED, card=self._name, key=number, subject=instance.name, reason=reason)
 
     def _undo(self, key: Activation) -> None:
         """The key did not become active: nothing of it is left."""
