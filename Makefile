@@ -7,7 +7,7 @@ ARGS ?=
 
 # Directories of tests in the order in which a failure says most: quick and exact first, whole machine last.
 QUICK := tests/style tests/unit tests/model tests/cext
-SLOW := tests/conformance tests/integration
+SLOW := tests/conformance tests/interop tests/integration
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
