@@ -183,7 +183,7 @@ def _(s):
 
 @case("K.8", "key", "registered already, or was revoked")
 def _(s):
-    _key(s, kcv=s.a.identity.registered[0].kcv)
+    _key(s, kcv=s.a.identity.registered[0].kcv, usage=USAGE ^ 1)
 
 
 @case("K.8", "key", "has 2 registered keys")

@@ -210,7 +210,7 @@ async def test_a_wipe_that_cannot_be_checked_takes_the_card_out_of_service(world
     assert card.word.quiesced and card.word.status != FREE and world.guard.links["c0"].out
     with pytest.raises(Hardware) as caught:
         await world.session(broker, "B")
-    assert "a wipe could not be checked" in caught.value.reason and "restart" in caught.value.hint
+    assert "a wipe could not be checked" in caught.value.reason and "start it again" in caught.value.hint
     assert world.b("B", "B.1") == ""
     assert "out of service" in (await world.ask("status"))["alarms"][0]
     assert (

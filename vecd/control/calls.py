@@ -92,7 +92,7 @@ _ROWS = (
     # -- broker: broker <-> guard -----------------------------------------------------------------------------
     Call("broker.hello", "broker", "", {}, FREE, "The broker is in service."),
     Call("guest.who", "broker", "", {"name": "str"}, {"id": "bytes", "instances": "list[dict]"},
-         "The user behind a listener, its instances and the cards each may reach."),
+         "The user behind a listener, its instances, the cards each may reach, and which of them may hold keys."),
     Call("guest.connect", "broker", "", {"id_u": "bytes", "instance": "bytes", "card": "bytes"}, {"index": "int"},
          "R1 u->i, R2 a, R4 r, then R1 i->k, in that order, by the rules."),
     Call("guest.release", "broker", "", {"id_u": "bytes", "instance": "bytes", "card": "bytes"}, FREE,

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from vecd.base.errors import Busy, Gone, Malformed, NoKey, ProtocolRefused, Unreachable, VecError
 from vecd.guest import control
@@ -28,6 +28,16 @@ REST_FIRST_S = 0.005
 REST_MOST_S = 0.25
 
 T = TypeVar("T")
+Out = TypeVar("Out", covariant=True)
+
+
+class Asking(Protocol[Out]):
+    """A request of the user to its authority."""
+
+    message: bytes
+
+    def accept(self, answer: bytes, tick: float) -> Out:
+        """What the answer says, once every check of it holds."""
 
 
 class Connection:
@@ -42,7 +52,8 @@ class Connection:
         self._channel: Channel | None = None
         self._run: Run | None = None
         self._last: UserRun | None = None
-        self._keys: dict[Key, None] = {}
+        # What is loaded, or was and can be loaded again, with its record.
+        self._keys: dict[Key, KeyRecord] = {}
         self._child = False
         self.closed = False
 
@@ -79,8 +90,7 @@ class Connection:
     def load(self, key: Key, deadline: Deadline) -> None:
         """The key is in the card under `key.number`, and there is a data connection to use it on."""
         with self._turn():
-            self._again(deadline, lambda: self._load(key, deadline), None)
-            self._keys[key] = None
+            self._keys[key] = self._again(deadline, lambda: self._load(key, deadline), None)
 
     def release(self, deadline: Deadline) -> None:
         """R6 c: the instance lets go of its card; its keys there are destroyed, and forgotten here."""
@@ -108,10 +118,24 @@ class Connection:
                 self._forget_keys()
                 self._drop()
 
-    def control(self, operation: str, data: bytes, deadline: Deadline) -> bytes:
-        """The broker's answer on a connection of its own."""
+    def settle(self, operation: str, make: Callable[[], Asking[T]], deadline: Deadline) -> T:
+        """What the authority's answer comes to, on a connection of its own; a request that is repeated is made anew,
+        since its nonce is good for once."""
+
+        def attempt() -> T:
+            asking = make()
+            answer = control.once(self.start.address, operation, asking.message, deadline)
+            return asking.accept(answer, time.monotonic())
+
         with self._turn():
-            return self._again(deadline, lambda: control.once(self.start.address, operation, data, deadline), None)
+            return self._again(deadline, attempt, None)
+
+    def revoked(self, record: KeyRecord) -> None:
+        """The key of this record cannot be loaded any more; its handles are void."""
+        with self._turn():
+            for key in [key for key, loaded in self._keys.items() if loaded.kcv == record.kcv]:
+                del self._keys[key]
+                key.forget()
 
     # -- inside -------------------------------------------------------------------------------------------------
     @contextlib.contextmanager
@@ -183,7 +207,7 @@ class Connection:
             self._last = self._last or self._run.user
         return self._run
 
-    def _load(self, key: Key, deadline: Deadline) -> None:
+    def _load(self, key: Key, deadline: Deadline) -> KeyRecord:
         given = key.given
         if given is None:
             raise NoKey("this handle names a key number only", hint="load_key() loads a key")
@@ -199,6 +223,7 @@ class Connection:
                 # A run loads one key.
                 run.control.close()
                 self._run = None
+        return record
 
     def _record(self, key: Key, secret: memoryview) -> KeyRecord:
         identity = self.start.identity

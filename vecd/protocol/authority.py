@@ -273,6 +273,11 @@ class Authority:
         require(right, rule, "the token is not the one that was issued for this id")  # R2.13
         t.use_token(id_x)
 
+    def _registered(self, t: Transaction, id_u: bytes, m: KeyInner) -> int | None:
+        """The serial of this very key, if it is registered and was not revoked."""
+        rows = [row for row in t.keys(id_u) if same(row.kcv, m.kcv) and not row.revoked]
+        return next((row.serial for row in rows if (row.alg, row.usage) == (m.alg, m.usage)), None)
+
     def _add_key(
         self, t: Transaction, id_u: bytes, name: str, alg: str, usage: int, kcv: bytes, r_k: bytes, rule: str
     ) -> int:
@@ -352,7 +357,7 @@ class Authority:
     # ---- further keys ----------------------------------------------------------------------------------------
 
     def key(self, id_u: bytes, message: bytes, now: int) -> Registered:
-        """The keyreg statement: a further key of this user is registered."""
+        """The keyreg statement: a further key of this user is registered; asked again (with a new nonce), the same."""
         rule = "key"
         f = unpack(FromUser, message, rule)
         require(f.id_u == id_u, rule, "it is from another user than the call")  # K.2
@@ -363,7 +368,10 @@ class Authority:
             body = pack(KeySigned(*m[:-1]))
             require(verified(user.pkS, "key", body, m.s), rule, "it is not signed by its user")  # K.6
             self._fresh(t, id_u, m.n_u, rule)  # K.7
-            serial = self._add_key(t, id_u, m.name, m.alg, m.usage, m.kcv, m.r_K, rule)  # K.8
+            # One that was asked for before, and whose answer was lost, is there already.
+            serial = self._registered(t, id_u, m)
+            if serial is None:
+                serial = self._add_key(t, id_u, m.name, m.alg, m.usage, m.kcv, m.r_K, rule)  # K.8
         answer = KeyRegistered(id_u, m.n_u, m.name, m.alg, m.usage, m.kcv, serial)
         return Registered(signed(self._keys, "keyreg", answer), answer)
 

@@ -223,11 +223,19 @@ class KeyRegistration(Machine):
         tick: float,
     ) -> None:
         super().__init__("open", tick)
-        self._me, self._n_u, r_k = identity, random(NONCE_SIZE), random(NONCE_SIZE)
+        self._me, self._random, r_k = identity, random, random(NONCE_SIZE)
         self._record = KeyRecord(name, alg, usage, kcv_of(secret, identity.id, alg, usage, r_k), r_k)
-        fields = KeySigned(identity.id, self._n_u, name, alg, usage, self._record.kcv, r_k)
-        inner = pack(KeyInner(*fields, sign(identity.keys, "key", pack(fields))))
-        self.message = pack(FromUser(identity.id, seal(identity.ca.seal_key, "key", context(identity.id), inner)))
+        self.again(tick)
+
+    def again(self, tick: float) -> KeyRegistration:
+        """The same request under a new nonce: for an answer that was lost, or too late. Earlier answers are void."""
+        me, mine = self._me, self._record
+        self._n_u = self._random(NONCE_SIZE)
+        fields = KeySigned(me.id, self._n_u, mine.name, mine.alg, mine.usage, mine.kcv, mine.r_K)
+        inner = pack(KeyInner(*fields, sign(me.keys, "key", pack(fields))))
+        self.message = pack(FromUser(me.id, seal(me.ca.seal_key, "key", context(me.id), inner)))
+        self.enter("open", tick)
+        return self
 
     def accept(self, answer: bytes, tick: float) -> KeyRecord:
         """The record of the key, now registered. Raises ProtocolRefused and stays as it was."""

@@ -8,7 +8,6 @@ different guests do not wait for each other.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections import OrderedDict
@@ -137,15 +136,27 @@ class Steps:
         return bytes(answer["body"])
 
     async def keyrev(self, guest: GuestConnection, data: bytes) -> bytes:
-        """A key is revoked; every card that holds it and can be reached has destroyed it."""
+        """A key is revoked, and no card has it any more.
+
+        Raises what a card answered that may still have it, Busy where it cannot be reached: the user asks again (with
+        a new nonce), and everything is said again.
+        """
         body = self._relay(guest).key(data, time.monotonic(), "keyrev")
         answer = await self._authority.call("ca.keyrev", {"id_u": guest.id_u, "body": body})
         guest.proved()
+        # A user's keys are where an instance of its holds c, so where M has it, and only in a process.
+        who = await self._guard.call("guest.who", {"name": guest.guest})
+        holding = {card["id"] for one in who["instances"] for card in one["cards"] if card["holds"]}
+        failed: VecError | None = None
         for one in answer["to_cards"]:
-            # A card without a process has no keys; one that fails here is met again by the next revocation.
-            with contextlib.suppress(VecError):
-                card = self._cards.by_id(bytes.fromhex(one["id"]))
-                await card.call("key.destroy", {"body": one["body"]})
+            if one["id"] in holding:
+                try:
+                    card = self._cards.by_id(bytes.fromhex(one["id"]))
+                    await card.call("key.destroy", {"body": one["body"]})
+                except VecError as error:
+                    failed = failed or error
+        if failed is not None:
+            raise failed
         return bytes(answer["body"])
 
     async def attach(self, guest: GuestConnection, data: bytes) -> None:
@@ -166,8 +177,12 @@ class Steps:
     async def release(self, guest: GuestConnection, data: bytes) -> bytes:
         """R6 c, when the card of that run says that it may."""
         asked = self._relay(guest).release(data, time.monotonic())
+        candidates, away = await self._candidates(guest, asked.sid)
         refusal: VecError = Unknown("no card knows this session")
-        for card in await self._candidates(guest, asked.sid):
+        if away:
+            # Whether it has forgotten the run is for it to say, once it is there again.
+            refusal = Busy("the card is not in service", hint="ask again in a moment")
+        for card in candidates:
             try:
                 whose = await card.call("session.release", {"sid": asked.sid, "instance": asked.i})
             except VecError as error:
@@ -217,15 +232,16 @@ class Steps:
     async def _released(self, card: CardChannel, id_u: bytes, instance: bytes) -> None:
         await self._guard.call("guest.release", {"id_u": id_u, "instance": instance, "card": card.id})
 
-    async def _candidates(self, guest: GuestConnection, sid: bytes) -> list[CardChannel]:
-        """The card of a session that came by here, otherwise every card this guest may reach."""
+    async def _candidates(self, guest: GuestConnection, sid: bytes) -> tuple[list[CardChannel], bool]:
+        """The card of a session that came by here, otherwise every card this guest may reach; whether one is away."""
         name = self._sessions.get(sid)
         known = [card for card in self._cards if card.name == name]
         if known:
-            return known
+            return known, False
         who = await self._guard.call("guest.who", {"name": guest.guest})
         ids = {card["id"] for one in who["instances"] for card in one["cards"]}
-        return [card for card in self._cards if card.id.hex() in ids]
+        found = [card for card in self._cards if card.id.hex() in ids]
+        return found, len(found) < len(ids)
 
     def _remember(self, sid: bytes, card: CardChannel) -> None:
         self._sessions[sid] = card.name

@@ -75,7 +75,7 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
         paths=start.paths,
         book=open_book(start.paths.policy),
         certified=certificate.checker(start.paths.ca.with_name(CA_FILE)),
-        limits=Limits(drain_s=start.config.guard.drain_s),
+        limits=Limits(drain_s=start.config.guard.drain_s, away_s=start.config.guard.guard_away_s),
         boot=accepted,
     )
     guests.reopen(guard)

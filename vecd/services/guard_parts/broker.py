@@ -59,7 +59,7 @@ async def withdraw(guard: Guard, name: str) -> None:
 
 
 def who(guard: Guard, name: str) -> dict[str, Any]:
-    """The user behind a listener, its instances, and the cards that M lets each connect to."""
+    """The user behind a listener, its instances, the cards that M lets each connect to, and which may hold its keys."""
     book = guard.book
     user = book.user(name)
     instances = []
@@ -70,7 +70,9 @@ def who(guard: Guard, name: str) -> dict[str, Any]:
                 "instance": one.id,
                 "index": one.index,
                 "name": one.name,
-                "cards": [{"name": card.name, "id": card.id} for card in cards],
+                "cards": [
+                    {"name": card.name, "id": card.id, "holds": guard.may_hold_keys(card.name)} for card in cards
+                ],
             }
         )
     return {"id": user.id, "instances": instances, "cid": user.cid}

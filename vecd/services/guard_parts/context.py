@@ -30,6 +30,8 @@ class Limits:
     answer_s: float = 2.0
     # A killed card process ends.
     kill_s: float = 2.0
+    # A card keeps its keys for so long without a guard.
+    away_s: float = 10.0
 
 
 class CardLink:
@@ -87,11 +89,17 @@ class Guard:
     doors: dict[str, ipc.Server] = field(default_factory=dict)
     boot: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
+    _since_s: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def link(self, card: str) -> CardLink:
         """The card's link, also where no process has connected."""
         return self.links.setdefault(card, CardLink(card))
+
+    def may_hold_keys(self, card: str) -> bool:
+        """A process of the card is there, or may still come back with what it had under the guard before this one."""
+        link = self.link(card)
+        return not link.out and (link.peer is not None or time.monotonic() - self._since_s < self.limits.away_s)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """The work is done by the side; it handles its own errors."""
