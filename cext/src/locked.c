@@ -13,6 +13,15 @@
 #define SYS_memfd_secret 447
 #endif
 
+/* Those that a call may change. */
+#if defined(__x86_64__)
+#define REGISTERS "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", \
+                  "xmm12", "xmm13", "xmm14", "xmm15"
+#elif defined(__aarch64__)
+#define REGISTERS "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22", \
+                  "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31"
+#endif
+
 enum { PAGE = 4096, STACK_WIPED = 65536 };
 
 void vec_wipe(void *memory, size_t size)
@@ -36,10 +45,40 @@ int vec_is_zero(const void *memory, size_t size)
         return sum == 0;
 }
 
+/*
+ * A cipher's last round keys stay in vector registers, and whoever saves those (the dynamic linker at the first call of
+ * a function, a signal) writes them to the stack.
+ */
+static void registers_wipe(void)
+{
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("avx"))
+                __asm__ __volatile__("vzeroall" : : : REGISTERS);
+        else
+                __asm__ __volatile__("pxor %%xmm0, %%xmm0; pxor %%xmm1, %%xmm1; pxor %%xmm2, %%xmm2; pxor %%xmm3, %%xmm3;"
+                                     "pxor %%xmm4, %%xmm4; pxor %%xmm5, %%xmm5; pxor %%xmm6, %%xmm6; pxor %%xmm7, %%xmm7;"
+                                     "pxor %%xmm8, %%xmm8; pxor %%xmm9, %%xmm9; pxor %%xmm10, %%xmm10;"
+                                     "pxor %%xmm11, %%xmm11; pxor %%xmm12, %%xmm12; pxor %%xmm13, %%xmm13;"
+                                     "pxor %%xmm14, %%xmm14; pxor %%xmm15, %%xmm15"
+                                     : : : REGISTERS);
+        /* These sixteen exist with AVX-512 only, and the compiler uses none of them here. */
+        if (__builtin_cpu_supports("avx512f"))
+                __asm__ __volatile__(".irp n, 16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+                                     "vpxord %zmm\\n, %zmm\\n, %zmm\\n\n"
+                                     ".endr");
+#elif defined(__aarch64__)
+        __asm__ __volatile__(".irp n, 0,1,2,3,4,5,6,7,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+                             "movi v\\n\\().2d, #0\n"
+                             ".endr"
+                             : : : REGISTERS);
+#endif
+}
+
 __attribute__((noinline)) void vec_stack_wipe(void)
 {
         char below[STACK_WIPED];
 
+        registers_wipe();
         explicit_bzero(below, sizeof(below));
 }
 

@@ -1,5 +1,6 @@
 """The suites, held against an HPKE and an X-Wing written here from RFC 9180 and the drafts, with hashlib alone."""
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -194,3 +195,78 @@ def test_a_plaintext_can_be_overwritten_in_place():
     alias = plaintext
     wipe(plaintext)
     assert alias == bytes(64)
+
+
+# ---- keys that are lent --------------------------------------------------------------------------------------------
+
+
+class Keeper:
+    """Seeds in one place, as a card's arena has them."""
+
+    def __init__(self, seeds):
+        self.seeds, self.lent, self.operations = seeds, False, 0
+
+    def lend(self, operation):
+        assert not self.lent
+        self.lent, self.operations = True, self.operations + 1
+        with memoryview(self.seeds).toreadonly() as view:
+            made = operation(view)
+        self.lent = False
+        return made
+
+
+def _both(suite):
+    """The same keys, lent and kept."""
+    seeds = suites.draw_seeds(suite)
+    cut = 1 + suites.SUITES[suite][0].seed
+    kept = suites.PrivateKeys(bytes(seeds[:cut]), bytes(seeds[:1] + seeds[cut:]))
+    keeper = Keeper(seeds)
+    return suites.LentKeys(keeper), kept, keeper
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_keys_that_are_lent_do_what_those_that_are_kept_do(suite):
+    lent, kept, keeper = _both(suite)
+    assert (lent.suite, lent.sign_key, lent.seal_key) == (kept.suite, kept.sign_key, kept.seal_key)
+    before = keeper.operations
+    assert suites.verified(kept.sign_key, "x", b"body", suites.sign(lent, "x", b"body"))
+    blob = suites.seal(kept.seal_key, "x", CTX, b"some text")
+    assert suites.open_(lent, "x", CTX, blob) == suites.open_(kept, "x", CTX, blob) == b"some text"
+    assert keeper.operations == before + 2
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_lent_keys_hold_no_seed_and_an_error_keeps_none(suite):
+    lent, kept, keeper = _both(suite)
+    blob = bytearray(suites.seal(kept.seal_key, "x", CTX, b"some text"))
+    blob[-1] ^= 1
+    with pytest.raises(Integrity) as error:
+        suites.open_(lent, "x", CTX, bytes(blob))
+    # Every frame that the error and what came before it keep: no private key is in one.
+    one = error.value
+    while one is not None:
+        trace = one.__traceback__
+        while trace is not None:
+            assert not [
+                v for v in trace.tb_frame.f_locals.values() if "PrivateKey" in type(v).__name__ and v is not kept
+            ]
+            trace = trace.tb_next
+        one = one.__context__
+    assert kept.sign_seed[1:].hex() not in repr(lent)
+    # Overwritten where they are kept, they are nowhere.
+    keeper.lent = False
+    keeper.seeds[1:] = bytes(len(keeper.seeds) - 1)
+    with pytest.raises(Malformed) if suite == 3 else contextlib.nullcontext():
+        assert not suites.verified(kept.sign_key, "x", b"body", suites.sign(lent, "x", b"body"))
+
+
+@pytest.mark.parametrize("suite", ALL)
+def test_seeds_of_another_length_are_refused(suite):
+    seeds = suites.draw_seeds(suite)
+    assert len(seeds) == suites.seeds_size(suite) and seeds[0] == suite
+    for wrong in (seeds[:-1], seeds + b"\0", seeds[:1]):
+        with pytest.raises(Malformed, match="have not their length"):
+            suites.LentKeys(Keeper(wrong))
+    for unknown in (b"", b"\x09" + seeds[1:]):
+        with pytest.raises(Malformed, match="unknown suite"):
+            suites.LentKeys(Keeper(unknown))

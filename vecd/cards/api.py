@@ -123,7 +123,7 @@ class Card(ABC):
 
     @abstractmethod
     def wipe_stack(self) -> None:
-        """What ended calls left on the stack of this thread is overwritten, 64 KiB deep."""
+        """What ended calls left on this thread's stack, 64 KiB deep, and in its vector registers is overwritten."""
 
     # ---- data path: life ----------------------------------------------------------------------------------
 

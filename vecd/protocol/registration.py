@@ -109,9 +109,7 @@ def enrol_user(
     return Enrolment(invitation, keys, r, tick, record)
 
 
-def enrol_card(
-    invitation: Invitation, keys: Keys, random: Random, tick: float, *, evidence: bytes = b""
-) -> Enrolment:
+def enrol_card(invitation: Invitation, keys: Keys, random: Random, tick: float, *, evidence: bytes = b"") -> Enrolment:
     """A card registers; `evidence` is what the authority's policy asks of it."""
     _of_role(invitation, CARD)
     r = CardR(CARD, invitation.id, keys.seal_key, keys.sign_key, random(NONCE_SIZE), evidence)

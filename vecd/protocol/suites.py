@@ -1,4 +1,4 @@
-"""Suites: which signature, which HPKE, how keys look as bytes. The only door to `cryptography` in this package.
+"""Suites: which signature, which HPKE, how keys look as bytes.
 
 RFC 9180 (HPKE, base mode, single shot). The KEM of suite 2 is MLKEM768-X25519, 0x647a (draft-ietf-hpke-pq; X-Wing,
 draft-connolly-cfrg-xwing-kem); its public key is the ML-KEM-768 key followed by the X25519 key. docs/protocol.md,
@@ -14,182 +14,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, utils, x25519
-from cryptography.hazmat.primitives.hpke import (
-    AEAD,
-    KDF,
-    KEM,
-    MLKEM768X25519PrivateKey,
-    MLKEM768X25519PublicKey,
-    Suite,
-)
+from typing import Any, Protocol, TypeVar
 
 from vecd.base.errors import Integrity, Malformed, VecError
 from vecd.base.secret import wipe
 
+from .schemes import SUITES, WRONG, Kem, Seed, Signature
+
+T = TypeVar("T")
+
 PREFIX = b"vEC-PPM/v1/"
 DEFAULT_SUITE = 2
-
-_CURVE = ec.SECP256R1()
-_SCALAR = 32
-_ECDSA = ec.ECDSA(hashes.SHA256())
-
-
-# A seed where its keeper has it, or a copy that Python holds.
-Seed = bytes | memoryview
-
-
-@dataclass(frozen=True, slots=True)
-class _Signature:
-    """How one signature scheme makes keys from seeds and bytes; sizes in bytes, without the suite byte."""
-
-    seed: int
-    public: int
-    size: int
-    draw: Callable[[], bytes]
-    from_seed: Callable[[Seed], Any]
-    public_of: Callable[[Any], bytes]
-    from_public: Callable[[bytes], Any]
-    sign: Callable[[Any, bytes], bytes]
-    verify: Callable[[Any, bytes, bytes], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kem:
-    """How one HPKE suite makes keys from seeds and bytes; `overhead` is what a blob is longer than its plaintext."""
-
-    hpke: Suite
-    seed: int
-    public: int
-    overhead: int
-    draw: Callable[[], bytes]
-    from_seed: Callable[[Seed], Any]
-    public_of: Callable[[Seed, Any], bytes]
-    from_public: Callable[[bytes], Any]
-
-
-def _p256_draw() -> bytes:
-    return ec.generate_private_key(_CURVE).private_numbers().private_value.to_bytes(_SCALAR, "big")
-
-
-def _p256_from_seed(seed: Seed) -> ec.EllipticCurvePrivateKey:
-    return ec.derive_private_key(int.from_bytes(seed, "big"), _CURVE)
-
-
-def _p256_public_of(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-
-
-def _p256_from_public(raw: bytes) -> ec.EllipticCurvePublicKey:
-    # One key has one form: the compressed point is refused by its length.
-    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVE, raw)
-
-
-def _p256_sign(key: ec.EllipticCurvePrivateKey, data: bytes) -> bytes:
-    r, s = utils.decode_dss_signature(key.sign(data, _ECDSA))
-    return r.to_bytes(_SCALAR, "big") + s.to_bytes(_SCALAR, "big")
-
-
-def _p256_verify(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes) -> None:
-    r, s = (int.from_bytes(half, "big") for half in (signature[:_SCALAR], signature[_SCALAR:]))
-    key.verify(utils.encode_dss_signature(r, s), data, _ECDSA)
-
-
-_MLKEM_SEED, _MLKEM_PUBLIC, _X_SIZE = 64, 1184, 32
-
-
-def _random(size: int) -> Callable[[], bytes]:
-    """Any bytes are a seed: RFC 8032 5.1.5, RFC 7748 5, FIPS 203 7.1 (d || z)."""
-    return lambda: os.urandom(size)
-
-
-def _hybrid_from_seed(seed: Seed) -> MLKEM768X25519PrivateKey:
-    return MLKEM768X25519PrivateKey(
-        mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED]),
-        x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:]),
-    )
-
-
-def _hybrid_public_of(seed: Seed, _key: Any) -> bytes:
-    # The hybrid objects cannot be exported: both halves come from the seed again.
-    first = mlkem.MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED]).public_key().public_bytes_raw()
-    return first + x25519.X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:]).public_key().public_bytes_raw()
-
-
-def _hybrid_from_public(raw: bytes) -> MLKEM768X25519PublicKey:
-    return MLKEM768X25519PublicKey(
-        mlkem.MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
-        x25519.X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]),
-    )
-
-
-_ED25519 = _Signature(
-    seed=32,
-    public=32,
-    size=64,
-    draw=_random(32),
-    from_seed=ed25519.Ed25519PrivateKey.from_private_bytes,
-    public_of=lambda key: key.public_key().public_bytes_raw(),
-    from_public=ed25519.Ed25519PublicKey.from_public_bytes,
-    sign=lambda key, data: key.sign(data),
-    verify=lambda key, signature, data: key.verify(signature, data),
-)
-_P256_SIGN = _Signature(
-    seed=_SCALAR,
-    public=65,
-    size=64,
-    draw=_p256_draw,
-    from_seed=_p256_from_seed,
-    public_of=_p256_public_of,
-    from_public=_p256_from_public,
-    sign=_p256_sign,
-    verify=_p256_verify,
-)
-_X25519 = _Kem(
-    hpke=Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
-    seed=_X_SIZE,
-    public=_X_SIZE,
-    overhead=32 + 16,
-    draw=_random(_X_SIZE),
-    from_seed=x25519.X25519PrivateKey.from_private_bytes,
-    public_of=lambda _seed, key: key.public_key().public_bytes_raw(),
-    from_public=x25519.X25519PublicKey.from_public_bytes,
-)
-_HYBRID = _Kem(
-    hpke=Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
-    seed=_MLKEM_SEED + _X_SIZE,
-    public=_MLKEM_PUBLIC + _X_SIZE,
-    overhead=1120 + 16,
-    draw=_random(_MLKEM_SEED + _X_SIZE),
-    from_seed=_hybrid_from_seed,
-    public_of=_hybrid_public_of,
-    from_public=_hybrid_from_public,
-)
-_P256_SEAL = _Kem(
-    hpke=Suite(KEM.P256, KDF.HKDF_SHA256, AEAD.AES_256_GCM),
-    seed=_SCALAR,
-    public=65,
-    overhead=65 + 16,
-    draw=_p256_draw,
-    from_seed=_p256_from_seed,
-    public_of=lambda _seed, key: _p256_public_of(key),
-    from_public=_p256_from_public,
-)
-
-# The table. A suite without a row cannot be spoken; a card whose keys live in a token adds one.
-SUITES: dict[int, tuple[_Signature, _Kem]] = {
-    1: (_ED25519, _X25519),
-    2: (_ED25519, _HYBRID),
-    3: (_P256_SIGN, _P256_SEAL),
-}
 
 
 def suite_of(key: bytes) -> int:
@@ -213,11 +50,11 @@ class Keys(Protocol):
     def seal_key(self) -> bytes:
         """pkE."""
 
-    def to_sign(self) -> AbstractContextManager[Any]:
-        """The signature key of `cryptography`, valid in the block."""
+    def sign_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        """What the operation makes with the signature key of `cryptography`; it keeps no hold of the key."""
 
-    def to_open(self) -> AbstractContextManager[Any]:
-        """The key for HPKE, valid in the block."""
+    def open_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        """What the operation makes with the key for HPKE; it keeps no hold of the key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,18 +86,21 @@ class PrivateKeys:
     def suite(self) -> int:
         return self.sign_seed[0]
 
-    def to_sign(self) -> AbstractContextManager[Any]:
-        return nullcontext(self._sign)
+    def sign_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        return operation(self._sign)
 
-    def to_open(self) -> AbstractContextManager[Any]:
-        return nullcontext(self._seal)
+    def open_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        return operation(self._seal)
 
 
 class SeedSource(Protocol):
     """Who keeps a party's seeds: suite byte, signature seed, seed of the HPKE key, one behind the other."""
 
-    def seed(self) -> AbstractContextManager[memoryview]:
-        """The seeds where they are kept; the view is released when the block ends."""
+    def lend(self, operation: Callable[[memoryview], T]) -> T:
+        """What the operation makes of the seeds, which it sees where they are kept and until it returns.
+
+        What it leaves on the stack is overwritten.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,31 +112,46 @@ class LentKeys:
     seal_key: bytes = field(init=False)  # pkE
 
     def __post_init__(self) -> None:
-        with self.source.seed() as view:
-            suite = suite_of(bytes(view[:1]))
-            scheme, kem = SUITES[suite]
-            if len(view) != 1 + scheme.seed + kem.seed:
-                raise Malformed(f"the seeds of suite {suite} have not their length")
-            with view[1 : 1 + scheme.seed] as seed:
-                sign_key = scheme.public_of(_signer(suite, seed))
-            with view[1 + scheme.seed :] as seed:
-                seal_key = kem.public_of(seed, _opener(suite, seed))
-        object.__setattr__(self, "sign_key", bytes([suite]) + sign_key)
-        object.__setattr__(self, "seal_key", bytes([suite]) + seal_key)
+        object.__setattr__(self, "sign_key", self.source.lend(_sign_key_of))
+        object.__setattr__(self, "seal_key", self.source.lend(_seal_key_of))
 
     @property
     def suite(self) -> int:
         return self.sign_key[0]
 
-    @contextmanager
-    def to_sign(self) -> Iterator[Any]:
-        with self.source.seed() as view, view[1 : 1 + SUITES[self.suite][0].seed] as seed:
-            yield _signer(self.suite, seed)
+    def sign_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        def signed(seeds: memoryview) -> bytes:
+            with _parted(seeds, self.suite)[0] as seed:
+                return operation(_signer(self.suite, seed))
 
-    @contextmanager
-    def to_open(self) -> Iterator[Any]:
-        with self.source.seed() as view, view[1 + SUITES[self.suite][0].seed :] as seed:
-            yield _opener(self.suite, seed)
+        return self.source.lend(signed)
+
+    def open_with(self, operation: Callable[[Any], bytes]) -> bytes:
+        def opened(seeds: memoryview) -> bytes:
+            with _parted(seeds, self.suite)[1] as seed:
+                return operation(_opener(self.suite, seed))
+
+        return self.source.lend(opened)
+
+
+def _parted(seeds: memoryview, suite: int) -> tuple[memoryview, memoryview]:
+    """Of lent seeds, the signature key's and the HPKE key's."""
+    if len(seeds) != seeds_size(suite):
+        raise Malformed(f"the seeds of suite {suite} have not their length")
+    size = SUITES[suite][0].seed
+    return seeds[1 : 1 + size], seeds[1 + size :]
+
+
+def _sign_key_of(seeds: memoryview) -> bytes:
+    suite = suite_of(bytes(seeds[:1]))
+    with _parted(seeds, suite)[0] as seed:
+        return bytes([suite]) + SUITES[suite][0].public_of(_signer(suite, seed))
+
+
+def _seal_key_of(seeds: memoryview) -> bytes:
+    suite = suite_of(bytes(seeds[:1]))
+    with _parted(seeds, suite)[1] as seed:
+        return bytes([suite]) + SUITES[suite][1].public_of(seed, _opener(suite, seed))
 
 
 def _signer(suite: int, seed: Seed) -> Any:
@@ -307,7 +162,7 @@ def _opener(suite: int, seed: Seed) -> Any:
     return _key(suite, SUITES[suite][1], seed)
 
 
-def _key(suite: int, part: _Signature | _Kem, seed: Seed) -> Any:
+def _key(suite: int, part: Signature | Kem, seed: Seed) -> Any:
     if len(seed) != part.seed:
         raise Malformed(f"a seed of suite {suite} has not its length")
     try:
@@ -366,12 +221,16 @@ def labelled(label: str, body: bytes) -> bytes:
 
 def sign(keys: Keys, label: str, body: bytes) -> bytes:
     """SIG(P, label, x..) with body = enc(x..)."""
-    with keys.to_sign() as key:
+    scheme, data = SUITES[keys.suite][0], labelled(label, body)
+
+    def operation(key: Any) -> bytes:
         try:
-            return SUITES[keys.suite][0].sign(key, labelled(label, body))
+            return scheme.sign(key, data)
         finally:
             # An exception keeps this frame, and a key in it, for as long as somebody keeps the exception.
             del key
+
+    return keys.sign_with(operation)
 
 
 def verified(sign_key: bytes, label: str, body: bytes, signature: bytes) -> bool:
@@ -381,7 +240,7 @@ def verified(sign_key: bytes, label: str, body: bytes, signature: bytes) -> bool
         if len(signature) != scheme.size:
             return False
         scheme.verify(_public(sign_key, 0), signature, labelled(label, body))
-    except (InvalidSignature, VecError, ValueError):
+    except (VecError, *WRONG):
         return False
     return True
 
@@ -412,13 +271,17 @@ def open_(keys: Keys, label: str, context: bytes, blob: bytes) -> bytes:
     kem = SUITES[keys.suite][1]
     if blob[:1] != bytes([keys.suite]) or len(blob) < 1 + kem.overhead:
         raise Integrity("a sealed message cannot be opened")
+    sealed, info = memoryview(blob)[1:], _info(keys.suite, label, context)
+
+    def operation(key: Any) -> bytes:
+        try:
+            return kem.hpke.decrypt(sealed, key, info=info)
+        finally:
+            del key
+
     try:
-        with keys.to_open() as key:
-            try:
-                return kem.hpke.decrypt(memoryview(blob)[1:], key, info=_info(keys.suite, label, context))
-            finally:
-                del key
-    except (InvalidTag, ValueError):
+        return keys.open_with(operation)
+    except WRONG:
         raise Integrity("a sealed message cannot be opened") from None
 
 

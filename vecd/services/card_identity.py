@@ -8,15 +8,17 @@ it; what is written comes from the arena. An operation borrows them (protocol.su
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from vecd.base.errors import ConfigError, VecError
 from vecd.cards.api import Card
 from vecd.protocol.identity import Identity
 from vecd.protocol.suites import LentKeys, draw_seeds
 from vecd.services import enrolment
+
+T = TypeVar("T")
 
 NAME = "identity.seeds"
 # Far beyond the seeds of any suite.
@@ -31,13 +33,13 @@ class ArenaSeeds:
         self._card = card
         self._handle = card.stage(seeds, readable=True)
 
-    @contextmanager
-    def seed(self) -> Iterator[memoryview]:
-        try:
-            with self._card.peek(self._handle) as view:
-                yield view
-        finally:
-            self._card.wipe_stack()
+    def lend(self, operation: Callable[[memoryview], T]) -> T:
+        with self._card.peek(self._handle) as view:
+            try:
+                # By way of C: so it stands deeper on the stack than what then overwrites the stack.
+                return next(map(operation, (view,)))
+            finally:
+                self._card.wipe_stack()
 
     def drop(self) -> None:
         """They are gone. Once."""
@@ -69,8 +71,7 @@ def stored(directory: Path, card: Card) -> Identity | None:
 
 def store(directory: Path, identity: Identity, seeds: ArenaSeeds, invitation_path: Path) -> None:
     """Seeds and identity are on the disk, in this order, and the enrolment file is gone. Raises Failed."""
-    with seeds.seed() as view:
-        enrolment.write(directory / NAME, view)
+    seeds.lend(lambda view: enrolment.write(directory / NAME, view))
     enrolment.store(directory, identity, invitation_path)
 
 

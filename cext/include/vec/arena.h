@@ -53,7 +53,7 @@ void vec_secret_off(void);
 /* Overwrite; and is it all zero? Neither is ever optimised away. */
 void vec_wipe(void *memory, size_t size);
 int vec_is_zero(const void *memory, size_t size);
-/* Overwrite what ended calls left on this thread's stack. */
+/* Overwrite what ended calls left on this thread's stack, 64 KiB deep, and in its vector registers. */
 void vec_stack_wipe(void);
 
 /*
