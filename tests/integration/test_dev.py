@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -239,6 +240,21 @@ def test_a_directory_that_cannot_work_is_refused_with_the_reason(folder):
     assert "cannot be used" in fails(folder / "file", code=78)
     assert "'../c'" in fails(folder / "m", "--cards", "../c", code=78)
     assert "name of its own" in fails(folder / "m", "--cards", "c0,c0", code=78)
+
+
+def test_a_directory_that_others_may_write_is_refused_and_left_alone(folder):
+    shared = folder / "tmp"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    assert "others may write" in fails(shared, code=78)
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o1777 and not list(shared.iterdir())
+
+
+def test_a_directory_that_was_there_keeps_its_mode(dev, folder):
+    (folder / "m").mkdir()
+    (folder / "m").chmod(0o711)
+    dev("--once").until("down")
+    assert stat.S_IMODE((folder / "m").stat().st_mode) == 0o711
 
 
 def test_without_swtpm_it_says_so(folder):

@@ -83,8 +83,7 @@ def main(argv: Sequence[str] = ()) -> int:
 def _only_one(paths: Paths) -> Any:
     """The lock of D is ours; the configuration without our own fragment. Raises Exists while another holds it."""
     try:
-        paths.root.mkdir(mode=0o755, exist_ok=True)
-        paths.root.chmod(0o755)
+        _ours(paths.root)
         fd = os.open(paths.root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as e:
         raise ConfigError(f"{paths.root} cannot be used", reason=e.strerror or "", hint="use another --dir") from None
@@ -97,6 +96,21 @@ def _only_one(paths: Paths) -> Any:
         yield config.load(paths)
     finally:
         os.close(fd)
+
+
+def _ours(root: Path) -> None:
+    """D is there and the caller's alone to write; one that was there before keeps its mode. Raises ConfigError."""
+    try:
+        root.mkdir()
+        root.chmod(0o755)
+    except FileExistsError:
+        found = root.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise ConfigError(
+                f"others may write {root}",
+                reason="it has to be the caller's own: what lies there is believed",
+                hint="use a --dir that is not there yet, or a directory of your own",
+            ) from None
 
 
 class Dev:

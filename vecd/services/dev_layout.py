@@ -73,8 +73,8 @@ def plan(paths: Paths, config: Config, cards: Sequence[str], *, one_uid: bool) -
 
 
 def _reachable(root: Path) -> None:
-    """Every directory above D lets others through: roles with uids of their own have to get in."""
-    for above in root.parents:
+    """D and every directory above it let others through: roles with uids of their own have to get in."""
+    for above in (root, *root.parents):
         if above.exists() and not above.stat().st_mode & 0o001:
             raise ConfigError(
                 f"{above} lets no other user through",
@@ -87,8 +87,8 @@ def make(layout: Layout) -> None:
     """Every directory is there with its owner and mode, and the fragment of the configuration is written."""
     paths, uid = layout.paths, layout.uid
     root = paths.root
-    # D, and the ways to the doors: whoever may use a door has to get to it.
-    ways = [root, root / "run", paths.run, paths.cards, paths.guests, root / "etc", paths.config, paths.boot_policy]
+    # The ways to the doors: whoever may use a door has to get to it.
+    ways = [root / "run", paths.run, paths.cards, paths.guests, root / "etc", paths.config, paths.boot_policy]
     ways += [root / "var", root / "var/lib", paths.state, paths.state / "card", paths.cred, paths.cred / "card"]
     ways += [paths.run / "vecd.toml.d"]
     for path in ways:
