@@ -120,6 +120,11 @@ def test_a_daemon_that_is_not_there_is_3_and_says_what_to_start(tmp_path, capsys
     assert (code, out) == (3, "") and "ca-admin.sock" in err
 
 
+def test_an_empty_VECD_DIR_is_none(monkeypatch):
+    monkeypatch.setenv("VECD_DIR", "")
+    assert main.parser().parse_args(["status"]).dir == "/"
+
+
 def test_a_door_for_others_is_6_and_says_for_whom(monkeypatch, capsys):
     def closed(path, timeout):
         raise door.unreachable(path, PermissionError(errno.EACCES, "no"))

@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 def _common(parser: argparse.ArgumentParser, first: bool) -> None:
     """--dir and --json are taken before and after NOUN VERB; only the root parser sets their defaults."""
     unset = argparse.SUPPRESS
-    root = os.environ.get("VECD_DIR", "/")
+    root = os.environ.get("VECD_DIR") or "/"
     parser.add_argument(
         "--dir", metavar="D", default=root if first else unset, help="the root vecd runs under (default: VECD_DIR or /)"
     )
