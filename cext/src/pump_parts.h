@@ -4,7 +4,7 @@
  *   pump.c     life, the loop, events          mailbox.c  commands from other threads
  *   conn.c     one connection: its life        receive.c  its bytes in; send.c: its bytes out
  *   credit.c   buffers for large frames        slot.c     key slots, streams, instances
- *   turn.c     a turn: model.md 3a             step.c     its steps on the card word
+ *   turn.c     a turn (docs/cards.md)          step.c     its steps on the card word
  *   batch.c    its requests                    request.c  one of them against its rows
  */
 #ifndef VEC_PUMP_PARTS_H

@@ -1,4 +1,4 @@
-/* Instances, their key slots and their streams: model.md 3a, "What a key slot is". */
+/* Instances, their key slots and their streams: docs/cards.md, "Where a key is". */
 #include <stdlib.h>
 
 #include "pump_parts.h"

@@ -1,5 +1,5 @@
 /*
- * A turn: model.md 3a, for one instance and a batch of its requests.
+ * A turn ("Life cycle" in docs/model.md), for one instance and a batch of its requests.
  *
  *   raise   R12 if it does not own a clean slot, R2 take a, R11 up
  *   work    enter under a, run the batch into the engine's buffer, leave

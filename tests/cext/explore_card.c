@@ -219,7 +219,7 @@ static int switch_to(uint32_t next)
         return second_half_done(vec_card_switch_end(word, matrices, CARD_INDEX, next, seen));
 }
 
-/* The life cycle of model.md 3a, phases 3 to 8, until somebody says no. */
+/* The life cycle of docs/model.md, phases 3 to 8, until somebody says no. */
 static int turn(uint32_t i)
 {
         int r;

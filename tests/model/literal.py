@@ -44,7 +44,7 @@ class V:
     def map(self, k):
         return {i for i in self.all("I") if "c" in self.b_(i, k)}
 
-    # helpers of section 3
+    # helpers of the rules
 
     def add(self, matrix, s, o, x):
         matrix[s, o] = matrix.get((s, o), set()) | {x}

@@ -1,4 +1,4 @@
-"""The boundary cases of section 3, each with its answer. a is A's, b is B's; k is a card; n is named and not live."""
+"""The boundary cases of docs/model.md, each with its answer. a is A's, b is B's; k is a card; n is named, not live."""
 
 import random
 

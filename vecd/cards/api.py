@@ -2,7 +2,7 @@
 
 A card has a *vault* (secrets under handles: keys on their way into a key slot, the card's own identity) and a
 *data path* (the pump: connections, turns, streams), which runs in a thread of its own without Python. docs/cards.md
-is the text to this file, cext/include/vec/{arena,driver,pump}.h the C side, `model.md` 3a and 5 the theory.
+is the text to this file, cext/include/vec/{arena,driver,pump}.h the C side, docs/model.md and docs/shm.md the theory.
 
 Every method raises a VecError (vecd.base.errors) whose class is the status, with `rule` and `reason`, and returns
 within its time-out. Methods may be called from any thread. The methods of the data path wait until the pump

@@ -3,7 +3,7 @@ The levels of the model: L1 > L2 > ... > Lp, and which of them an entity may tak
 
 A level is its number, so the *highest* level is the *smallest* number. Nobody
 outside this file compares levels with < or >: `dominates(f, g)` reads as the
-model writes it, f >= g. (docs/model.md, "Elements"; model section 1.)
+model writes it, f >= g. (docs/model.md, "Elements".)
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 The reference monitor as the guard runs it: one state, one request after the other.
 
 `ask` decides and applies in one step; the changes of its decision are the journal of exactly the cells that the
-guard has to publish in shared memory. Two kinds of facts live elsewhere (model section 5, "Who writes what"):
+guard has to publish in shared memory. Two kinds of facts live elsewhere (docs/shm.md, "Who has what"):
 r, w, a of the slot owner, status and slot owner in the card word, and what the engine, the output buffer and
 the key slots hold in the card process. `sources` says which cards a request depends on, `observe_card` takes
 what was found there into the state, and refuses what no rule could have made.

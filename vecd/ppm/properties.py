@@ -4,7 +4,7 @@ The properties that every state must have: the invariants 1 to 10 of the model, 
 A predicate returns its violations, each a sentence that names the cells; an empty list is "holds".
 `secure` is all of them. They look at the stored cells alone, never at an index, so that a rule
 and the index it leans on cannot be wrong together; `indexes` holds the two against each other.
-(model section 2.)
+(docs/model.md, "Properties".)
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -9,7 +9,7 @@ it writes nothing: a yes carries the changes, `State.apply` makes them. A `no` a
     no   well formed, but a condition does not hold.
 
 `RULES` is the one table: name, which pairs of kinds may be subject and object, and the function. What is not in
-it is `?`. (model section 3, row by row; the fixes H1..H16 are explained in docs/model.md.)
+it is `?`. (docs/model.md, "Rules", row by row; the fixes H1..H16 are explained there.)
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ from vecd.ppm.state import (
 
 YES, NO, UNCLEAR = "yes", "no", "?"
 
-# Names of the properties of section 2, as refusals give them. "authority" is not one: it is who may decide.
+# Names of the properties of docs/model.md, as refusals give them. "authority" is not one: it is who may decide.
 SIMPLE, STAR, DISCRETIONARY, TYPE, VIRTUAL = "simple security", "star", "discretionary", "type", "virtual"
 STATUS, SLOT, RESIDUE, CHAIN, AUTHORITY = "status", "slot", "residue", "chain", "authority"
 

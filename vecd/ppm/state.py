@@ -18,7 +18,7 @@ A cell that is not stored has its empty value (0, False, free, none). Rules only
 undone, and is at the same time the journal of what the guard has to publish.
 
 The *world* names who may come to exist: kind, owner and virtual classification are fixed
-there, before R7 makes an entity live and after R8 ended it. (model sections 1 and 5.)
+there, before R7 makes an entity live and after R8 ended it. (docs/model.md, "Elements".)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

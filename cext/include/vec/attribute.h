@@ -1,6 +1,6 @@
 /*
  * The paper's attributes, one bit each: what a cell of M or b, a card word and a row of the operation table hold
- * (model.md, section 1).
+ * (docs/model.md, "Elements").
  */
 #ifndef VEC_ATTRIBUTE_H
 #define VEC_ATTRIBUTE_H

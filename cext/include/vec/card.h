@@ -2,7 +2,7 @@
  * The card word: everything that must change in one atomic step when a card is used or a right is taken away.
  *
  * One 64-bit atomic per card, alone on a page of a memfd of its own that the
- * guard and that one card process write (model.md, section 5):
+ * guard and that one card process write (docs/shm.md, "Card word"):
  *
  *   bits  0-4   b of the slot owner (r 1, w 2, a 4, c 8, e* 16)
  *   bit   5     q: quiesced, nothing may enter

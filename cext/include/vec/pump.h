@@ -2,8 +2,9 @@
  * The pump: the data path of one card in one thread, from a guest's bytes to the card and back.
  *
  * vec_pump_run is that thread. It waits with epoll on every data connection and on a mailbox; between two
- * turns it does what the mailbox asks. A turn is model.md 3a for the instance whose turn it is: switch if it
- * does not own the slot, take a, up, enter, run the batch, leave, down, take r, enter, write the replies, leave, give r back.
+ * turns it does what the mailbox asks. A turn is the life cycle of docs/model.md for the instance whose turn
+ * it is: switch if it does not own the slot, take a, up, enter, run the batch, leave, down, take r, enter, write the
+ * replies, leave, give r back.
  * Instances with requests take turns in a ring; connections of an instance likewise. Nothing on the way of a
  * request takes a lock or waits for another process; a step that finds q set (the guard is revoking) is asked
  * again for busy_ms, while the commands that the guard may be waiting for are served.

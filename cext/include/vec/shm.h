@@ -4,8 +4,7 @@
  * One memfd, written by the guard alone: the guard maps it writable, then seals
  * it F_SEAL_FUTURE_WRITE|SHRINK|GROW|SEAL, so that the kernel refuses any other
  * writable mapping, its own included. Rebuilt at every start of the guard,
- * never found stale. model.md section 5 is the source of the encoding; docs/shm.md
- * has the picture.
+ * never found stale. docs/shm.md has the picture.
  *
  * Only two kinds of cells are legal beside the manager's, so only those are stored:
  * user on own instance (MU, bU) and instance on card (MK, bK). One byte a cell:
