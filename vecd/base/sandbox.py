@@ -249,7 +249,8 @@ def _lock_memory() -> str:
     except (ValueError, OSError):
         soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         if soft != resource.RLIM_INFINITY:
-            # With a limit, locking what comes later would make some allocation fail in the middle of work.
+            # With a limit, locking what comes later would make some allocation fail in the middle of work. Locking
+            # what is there now uses the limit up: no engine buffer, and SIGSEGV when the locked stack grows.
             return f"RLIMIT_MEMLOCK is {soft // 1024} KiB"
     if _libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         return f"mlockall: {os.strerror(ctypes.get_errno())}"
