@@ -6,6 +6,7 @@ import pytest
 
 from vecd.base.errors import ConfigError, Exists, Malformed, Unknown
 from vecd.guest import control, identity
+from vecd.guest.deadline import Deadline
 from vecd.guest.held import Held
 from vecd.guest.key import Key
 
@@ -91,3 +92,11 @@ def test_a_drawn_key_never_replaces_one_that_is_there(tmp_path):
     with pytest.raises(Exists):
         identity.enrol("unix:/nowhere", {}, tmp_path / "id.json")
     assert (tmp_path / "id.json.key").read_bytes() == b"the only copy"
+
+
+@pytest.mark.parametrize("said", [b"", b"\xff", b"[" * 60000, b"[]", b"5"])
+def test_what_the_broker_says_of_itself_is_json_or_malformed(said):
+    link = object.__new__(control.Control)
+    link.ask = lambda operation, data, deadline: said
+    with pytest.raises(Malformed):
+        link.hello(Deadline(1.0))

@@ -17,6 +17,7 @@ from vecd.base.errors import EXIT_CONFIG, Caller, Malformed, ProtocolRefused
 from vecd.base.paths import Paths
 from vecd.control import calls
 from vecd.pki.profile import Profile
+from vecd.pki.store import Store
 from vecd.protocol import suites
 from vecd.protocol.broker import BrokerParty, registration2
 from vecd.protocol.identity import Invitation
@@ -174,6 +175,32 @@ def test_a_register_without_its_keys_is_not_served(process):
     )
     assert child.returncode == EXIT_CONFIG
     assert "is missing, but there is a register" in child.stderr
+
+
+def test_keys_without_their_register_are_not_served(process):
+    process.invite("card", "c0")
+    process.stop()
+    for file in process.paths.state_of("authority").glob(f"{service.REGISTER_FILE}*"):
+        file.unlink()
+    for _ in range(2):
+        child = subprocess.run(
+            [sys.executable, "-m", "vecd", "authority", "--dir", str(process.paths.root)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert child.returncode == EXIT_CONFIG
+        assert "missing or empty, but there are the keys" in child.stderr
+
+
+def test_a_start_that_was_killed_between_register_and_keys_is_made_again(tmp_path):
+    Store(tmp_path / service.REGISTER_FILE).close()
+    keys, store = service.open_state(tmp_path)
+    store.close()
+    again, store = service.open_state(tmp_path)
+    store.close()
+    assert again == keys
 
 
 def test_a_damaged_or_open_key_file_is_refused_without_quoting_it(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vecd.base.errors import ConfigError, Exhausted, Failed, Integrity, Malformed, ProtocolRefused, Unknown
+from vecd.base.errors import ConfigError, Exhausted, Failed, Malformed, ProtocolRefused, Unknown
 from vecd.pki import store as store_module
 from vecd.pki.store import Store
 from vecd.protocol.authority import SessionRow
@@ -211,11 +211,22 @@ def test_a_register_of_another_version_or_no_register_is_not_opened(path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
     db.close()
-    with pytest.raises(Integrity, match="version 99"):
+    with pytest.raises(ConfigError, match="version 99"):
         Store(path)
     path.write_bytes(b"this is no database, by any reading of it" * 100)
-    with pytest.raises(Failed):
+    with pytest.raises(ConfigError, match="is damaged"):
         Store(path)
+
+
+def test_a_register_that_is_gone_is_not_begun_anew_where_there_was_one(path):
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="missing or empty"):
+            Store(path, new=False)
+    Store(path).close()
+    Store(path, new=False).close()
+    path.write_bytes(b"")
+    with pytest.raises(ConfigError, match="missing or empty"):
+        Store(path, new=False)
 
 
 # ---- a full disk ---------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def enrolled_id(path: str) -> bytes:
         return hex_id(json.loads(Path(path).read_text())["id"])
     except OSError as error:
         raise Malformed(f"{path}: {error.strerror}", hint="name the file that vecctl token new wrote") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Malformed(f"{path} is not an enrolment file", hint="vecctl token new writes one") from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vecd.base.errors import Exhausted, Failed, Integrity
+from vecd.base.errors import ConfigError, Exhausted, Failed
 from vecd.protocol.authority import CertificateRow, KeyRow, SessionRow, Token
 from vecd.protocol.messages import Certificate
 from vecd.protocol.suites import h
@@ -75,10 +75,12 @@ class Store:
     """The register in one file, 0600; ":memory:" keeps it nowhere. Used by one thread at a time
     and by one process: the file is locked.
 
-    max_pages bounds its size in pages of 4 KiB. Raises Integrity for a file that is not a register of this version.
+    max_pages bounds its size in pages of 4 KiB. Raises ConfigError for a file that is not a register of this version;
+    also, without `new`, for one that is not there or empty: numbers would be given away a second time.
     """
 
-    def __init__(self, path: str | Path, *, max_pages: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, new: bool = True, max_pages: int | None = None) -> None:
+        self._new = new
         if str(path) != ":memory:":
             # Made here, so that it is never there with another mode; SQLite gives -wal and -shm the same.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
@@ -91,7 +93,7 @@ class Store:
             raise
 
     def _prepare(self, path: str | Path, max_pages: int | None) -> None:
-        with _writing():
+        with _damage(path), _writing():
             for pragma in (
                 "locking_mode=EXCLUSIVE",
                 "journal_mode=WAL",
@@ -107,10 +109,21 @@ class Store:
     def _open_schema(self, path: str | Path) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         if version == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            if not self._new:
+                raise ConfigError(
+                    f"{path} is missing or empty, but there are the keys of an authority",
+                    reason="what it registered, numbered and revoked would be forgotten",
+                    hint="restore the file, or move the whole directory away and enrol everybody again",
+                )
             # executescript would commit by itself: schema and version are one transaction, or none.
             self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
-            raise Integrity(f"{path} is a register of version {version}, {SCHEMA_VERSION} is read here")
+            raise ConfigError(f"{path} is a register of version {version}, {SCHEMA_VERSION} is read here")
+
+    def used(self) -> bool:
+        """Anybody was ever invited or registered."""
+        with _writing():
+            return self._db.execute("SELECT 1 FROM parties").fetchone() is not None
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -134,6 +147,22 @@ class Store:
 
 
 _FULL = frozenset({"SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN"})
+_DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB"})
+
+
+@contextmanager
+def _damage(path: str | Path) -> Iterator[None]:
+    """A file that will not be another one when it is tried again is a ConfigError."""
+    try:
+        yield
+    except Failed as e:
+        if any(name in e.message for name in _DAMAGED):
+            raise ConfigError(
+                f"{path} is damaged",
+                reason=e.message,
+                hint="restore it from a backup, or move the whole directory away and enrol everybody again",
+            ) from None
+        raise
 
 
 @contextmanager

@@ -201,7 +201,7 @@ def _record(d: Mapping[str, Any]) -> KeyRecord:
 def _document(text: str | bytes, what: str) -> Mapping[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         # The parser's own words would quote the file, and a token or a seed with it.
         raise Malformed(f"{what} is not JSON") from None
     if _object(document, what).get("schema", SCHEMA) != SCHEMA:

@@ -68,16 +68,26 @@ def write_whole(path: Path, text: str, mode: int) -> None:
         os.close(directory)
 
 
+def open_state(state: Path) -> tuple[suites.PrivateKeys, Store]:
+    """Keys and register, both made at the first start. Raises ConfigError where one of the two is gone.
+
+    The register is made first: a start that is killed between the two leaves one in which nobody stands.
+    """
+    path = state / KEY_FILE
+    store = Store(state / REGISTER_FILE, new=not path.exists())
+    if not path.exists() and store.used():
+        raise ConfigError(
+            f"{path} is missing, but there is a register",
+            reason="every certificate in it was signed with these keys",
+            hint="restore the file, or move the whole directory away and enrol everybody again",
+        )
+    return load_keys(state), store
+
+
 def load_keys(state: Path) -> suites.PrivateKeys:
-    """The authority's keys, made at its first start. Raises ConfigError for a register without its keys."""
+    """The authority's keys, made at its first start."""
     path = state / KEY_FILE
     if not path.exists():
-        if (state / REGISTER_FILE).exists():
-            raise ConfigError(
-                f"{path} is missing, but there is a register",
-                reason="every certificate in it was signed with these keys",
-                hint="restore the file, or move the whole directory away and enrol everybody again",
-            )
         keys = suites.generate()
         seeds = {"sign": keys.sign_seed.hex(), "seal": keys.seal_seed.hex()}
         write_whole(path, json.dumps({"schema": SCHEMA, "keys": seeds}) + "\n", 0o600)
@@ -87,7 +97,7 @@ def load_keys(state: Path) -> suites.PrivateKeys:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))["keys"]
         return suites.PrivateKeys(bytes.fromhex(document["sign"]), bytes.fromhex(document["seal"]))
-    except (ValueError, KeyError, TypeError, VecError):
+    except (ValueError, KeyError, TypeError, RecursionError, VecError):
         # Nothing of what stands there is quoted: it may be half a key.
         raise ConfigError(f"{path} is not the authority's key file") from None
 
@@ -265,8 +275,7 @@ def profile_of(config: Config) -> Profile:
 async def _serve(
     started: Start, listening: list[tuple[str, socket.socket, Callable[[ipc.Peer], None]]], state: Path
 ) -> None:
-    keys = load_keys(state)
-    store = Store(state / REGISTER_FILE)
+    keys, store = open_state(state)
     profile = profile_of(started.config)
     authority = Authority(store, keys, secrets.token_bytes, profile)
     doors = Doors(authority, Registrar(store, keys, secrets.token_bytes, profile))

@@ -12,16 +12,29 @@ import os
 import tempfile
 from pathlib import Path
 
-from vecd.base.errors import ConfigError, Failed
+from vecd.base.errors import ConfigError, Failed, VecError
 from vecd.protocol.identity import Identity, Invitation
 
 NAME = "identity.json"
 
 
 def stored(directory: Path) -> Identity | None:
-    """The identity of a party that registered before; None at the first start. Raises ConfigError for a damaged one."""
+    """The identity of a party that registered before; None at the first start.
+
+    Raises ConfigError for a damaged one, and for one that others may read: its seeds are in it.
+    """
     text = text_of(directory)
-    return None if text is None else Identity.from_json(text)
+    if text is None:
+        return None
+    path = directory / NAME
+    if path.stat().st_mode & 0o077:
+        raise ConfigError(f"others may read {path}", hint=f"chmod 600 {path}, and think about who has read it")
+    try:
+        return Identity.from_json(text)
+    except VecError as error:
+        raise ConfigError(
+            f"{path} is damaged", reason=str(error), hint="restore it, or move it away and enrol the party again"
+        ) from None
 
 
 def text_of(directory: Path) -> bytes | None:
