@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.guard_world import CARDS, USERS, FakeBroker, FakeCard, in_world, settled
 from vecd.base.errors import Busy, Denied, Exists, Malformed, ProtocolRefused, Unknown
-from vecd.services.guard_parts import register
+from vecd.services.guard_parts import cards, register
 from vecd.shm.layout import CONTROL, FREE, USING
 
 R, W, A, C = 1, 2, 4, 8
@@ -285,12 +285,25 @@ async def test_a_card_that_has_not_registered_gets_a_relay_to_register_through(w
 
 
 @in_world
+async def test_a_card_with_the_name_of_a_guest_is_refused_and_its_end_is_taken_in(world):
+    await world.card("c0")
+    await world.ask("guest.add", name="c1", id=b"g" * 16, cards=["c0"])
+    card = await FakeCard("c1").come(world.paths)
+    with pytest.raises(Exists, match="name of a guest"):
+        await card.hello()
+    link, peer = world.guard.link("c1"), world.guard.link("c1").peer
+    await cards.left(world.guard, link, peer)
+    assert link.peer is None and peer.closed.is_set()
+
+
+@in_world
 async def test_who_says_which_cards_an_instance_may_reach(world):
     await world.card("c0"), await world.card("c1")
     broker = await FakeBroker().come(world.paths)
     await world.guest("A", "c0", "c1")
     who = await broker.peer.call("guest.who", {"name": "A"})
     assert who["id"] == USERS["A"] and [one["name"] for one in who["instances"][0]["cards"]] == ["c0", "c1"]
+    assert all(one["holds"] for one in who["instances"][0]["cards"])
     await world.ask("access.rescind", subject="A.1", object="c0", attribute="c")
     who = await broker.peer.call("guest.who", {"name": "A"})
     assert [one["name"] for one in who["instances"][0]["cards"]] == ["c1"]

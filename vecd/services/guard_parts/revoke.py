@@ -1,4 +1,4 @@
-"""Revocation: after the answer nothing runs, starts or is delivered under the old right (model section 5).
+"""Revocation: after the answer nothing runs, starts or is delivered under the old right (docs/shm.md).
 
 The rule was asked, and M and b are published, before anything here runs; the caller holds the card's lock. Then
 
@@ -237,7 +237,8 @@ def retire(guard: Guard, link: CardLink, reason: str) -> None:
         link.peer.close()
         link.peer = None
     link.out = ""
-    if link.name not in book.state.live:
+    # One that never was let in may have the name of something else.
+    if link.name not in book.register.cards:
         return
     status = CONTROL if book.state.mapped[link.name] else FREE
     changes = book.monitor.observe_card(

@@ -61,8 +61,7 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
     While somebody owns the slot its private data are taken to be in the card: that only a wipe or the card's own
     word can tell, and a rule that is asked meanwhile must not take the card for clean.
     """
-    state = guard.book.state
-    if link.name not in state.live:
+    if link.name not in guard.book.register.cards:
         return None
     if link.word is None or link.out:
         _absent(guard, link)
