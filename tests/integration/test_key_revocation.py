@@ -1,4 +1,4 @@
-"""Further keys: a revoked one is in no card when the call returns, and a request whose answer was lost is made again."""
+"""Further keys: a revoked one is in no card afterwards, and a request whose answer was lost is made again."""
 
 import os
 import signal
