@@ -113,13 +113,20 @@ void vec_batch_discard(struct vec_turn *turn, int status, uint8_t reason)
 
         for (n = 0; n < turn->count; n++) {
                 struct vec_entry *entry = &pump->entry[n];
+                const struct vec_header *h = &entry->frame.header;
+                int ran = turn->ran && n < turn->done;
 
                 if (entry->status < 0)
                         continue;
                 entry->status = status;
                 entry->reason = reason;
-                pump->counters.discarded += turn->ran && n < turn->done;
-                /* It may have swallowed a part whose answer nobody gets; and a refused part ends its stream anyway. */
+                pump->counters.discarded += ran;
+                /* Busy says that nothing of the request was done, so that it can be asked again as it is. */
+                if (status == -VEC_EBUSY && !ran)
+                        continue;
+                /* The stream has swallowed a part whose answer nobody gets: what comes next would not fit. */
+                if (status == -VEC_EBUSY && h->stream && !(h->flags & VEC_F_FIRST))
+                        entry->status = -VEC_EGONE;
                 vec_request_end_stream(pump, turn->instance, entry);
         }
 }

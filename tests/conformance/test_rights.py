@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -297,6 +298,64 @@ def test_without_a_guard_everyone_is_busy_and_the_next_one_finds_the_keys(
         assert second.state().owner == 1 and guard.state().quiesced
     finally:
         second.close()
+
+
+def test_a_part_that_meets_no_guard_is_sent_again_to_the_next(
+    card: CardProcess, guard: Guard, guest: Guest, key: int
+) -> None:
+    part = {"key": key, "stream": 1}
+    first = guest.ask(ENCRYPT, b"one", flags=FIRST, **part)
+    card.quiesce()
+    for flags in (0, LAST):
+        assert guest.ask(ENCRYPT, b"two", flags=flags, sequence=1, **part).reason == reason("QUIESCED")
+    second = Guard(generation=8)
+    try:
+        card.bind(second)
+        second.give(1)
+        second.connect(1)
+        last = guest.ask(ENCRYPT, b"two", flags=LAST, sequence=1, **part)
+        assert AESGCM(bytes(32)).decrypt(first.iv, first.data + last.data + last.tag, b"") == b"onetwo"
+    finally:
+        second.close()
+
+
+def test_a_part_that_ran_for_nothing_ends_its_stream_and_is_never_busy(
+    make_card: Callable[..., CardProcess], guard: Guard
+) -> None:
+    """Whatever moment the guard takes q in: after EBUSY the same part fits, and after anything else none does."""
+    card = make_card(busy_ms=1)
+    key = card.key(1, bytes(32), GCM256)
+    guest = card.attach(1)
+    ending = threading.Event()
+
+    def disturb() -> None:
+        while not ending.wait(0.002):
+            guard.revoke_begin(2, A)
+            time.sleep(0.003)
+            guard.revoke_end()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    seen: Counter[int] = Counter()
+    data = bytes(200_000)
+    try:
+        for stream in range(1, 200):
+            part = {"key": key, "stream": stream}
+            until(lambda: guest.ask(ENCRYPT, data, flags=FIRST, **part).status == 0, "the first part")  # noqa: B023
+            for sequence in range(1, 6):
+                part |= {"flags": LAST if sequence == 5 else 0, "sequence": sequence}
+                status = guest.ask(ENCRYPT, data, **part).status
+                while status == errors.Busy.status:
+                    seen[status] += 1
+                    status = guest.ask(ENCRYPT, data, **part).status
+                seen[status] += 1
+                if status:
+                    assert guest.ask(ENCRYPT, data, **part).status in (errors.BadStream.status, errors.Busy.status)
+                    break
+    finally:
+        ending.set()
+        thread.join(TIMEOUT_S)
+    assert set(seen) <= {0, errors.Busy.status, errors.Gone.status} and seen[errors.Busy.status], seen
 
 
 def test_what_is_no_memory_of_a_guard_is_not_bound(card: CardProcess, guard: Guard, guest: Guest) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from vecd.base.errors import BadTag, Malformed, WrongUse
+from vecd.base.errors import BadTag, Busy, Malformed, WrongUse
 from vecd.guest import files, parts, transport
 from vecd.guest import identity as identities
 from vecd.guest.channel import Bytes, Channel, Reply, Request
@@ -331,4 +331,9 @@ class Card:
         for reply in channel.exchange(
             asked, window=parts.WINDOW, deadline=lambda: self._connection.deadline(timeout), what=what
         ):
-            yield reply.require()
+            try:
+                yield reply.require()
+            except Busy:
+                # The card still has the stream, which nobody goes on with: it goes with the connection.
+                channel.close()
+                raise
