@@ -41,7 +41,7 @@ class Control:
         """What the broker tells of itself and of this guest's instances."""
         try:
             said = json.loads(self.ask("HELLO", b"", deadline))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Malformed("the broker's answer to HELLO is no JSON") from None
         if not isinstance(said, dict):
             raise Malformed("the broker's answer to HELLO is no object")
