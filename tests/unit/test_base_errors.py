@@ -58,7 +58,9 @@ def test_a_peers_text_is_bounded():
 
 
 json_like = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda x: st.lists(x) | st.dictionaries(st.text(), x),
+    max_leaves=8,
 )
 KEYS = st.sampled_from([*errors.FACTS, "status", "error"])
 
