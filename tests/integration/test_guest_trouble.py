@@ -391,6 +391,7 @@ def test_a_guard_that_comes_back_in_time_finds_the_keys_where_they_were(machine,
         assert key.number == number
 
 
+@pytest.mark.root
 def test_nothing_is_left_open_after_all_of_this(machine, a):
     """The broker has no more descriptors than a fresh one has: its listeners, its links, its cards."""
     machine.wait_for(lambda: serves(a), BACK_S, "served")
