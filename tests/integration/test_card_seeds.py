@@ -23,7 +23,8 @@ from tests.integration.cipher_machine import CipherMachine, running
 from tests.style.tree import ROOT
 from vecd.base import heap
 from vecd.protocol import suites
-from vecd.services import card_identity, enrolment
+from vecd.services import enrolment
+from vecd.services.card_parts import identity as card_identity
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0,
@@ -123,7 +124,7 @@ import sys
 from vecd.cards.soft import SoftCard
 card = SoftCard()
 from vecd.protocol import suites
-from vecd.services.card_identity import ArenaSeeds
+from vecd.services.card_parts.identity import ArenaSeeds
 seeds = bytearray({size})
 with open(0, "rb", buffering=0, closefd=False) as given:
     given.readinto(seeds)

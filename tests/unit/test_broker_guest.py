@@ -1,4 +1,4 @@
-"""vecd/services/broker_guest.py: exact frames, one answer each, a refusal for everything else."""
+"""vecd/services/broker_parts/guest.py: exact frames, one answer each, a refusal for everything else."""
 
 import asyncio
 import json
@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from vecd.base.errors import Busy, ProtocolRefused
-from vecd.services.broker_guest import GuestConnection
-from vecd.services.broker_limits import Limits
+from vecd.services.broker_parts.guest import GuestConnection
+from vecd.services.broker_parts.limits import Limits
 from vecd.wire import codec, ops
 
 HELLO, ATTACH = ops.CONTROLS["HELLO"].number, ops.CONTROLS["ATTACH"].number

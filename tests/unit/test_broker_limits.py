@@ -1,9 +1,9 @@
-"""vecd/services/broker_limits.py: strangers that say nothing keep nobody out."""
+"""vecd/services/broker_parts/limits.py: strangers that say nothing keep nobody out."""
 
 import hypothesis
 from hypothesis import strategies as st
 
-from vecd.services.broker_limits import Knock, Limits
+from vecd.services.broker_parts.limits import Knock, Limits
 
 
 def test_a_newcomer_beyond_the_limit_of_its_peer_takes_the_place_of_the_oldest_silent_one():

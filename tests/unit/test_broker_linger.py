@@ -1,6 +1,6 @@
-"""vecd/services/broker_linger.py: an instance without a connection lets go of its card after a while, not before."""
+"""broker_parts/linger.py: an instance without a connection lets go of its card after a while, not before."""
 
-from vecd.services.broker_linger import Linger
+from vecd.services.broker_parts.linger import Linger
 
 ONE, TWO, USER = b"i" * 16, b"j" * 16, b"u" * 16
 

@@ -1,4 +1,4 @@
-"""vecd/services/broker_listen.py: who is behind a connection, over Unix sockets and over a vsock that is played."""
+"""broker_parts/listen.py: who is behind a connection, over Unix sockets and over a vsock that is played."""
 
 import asyncio
 import os
@@ -11,8 +11,8 @@ from vecd.base.errors import Busy, Caller, Malformed, VecError
 from vecd.guest.control import Control
 from vecd.guest.deadline import Deadline
 from vecd.guest.transport import parse
-from vecd.services.broker_limits import Limits
-from vecd.services.broker_listen import Listeners
+from vecd.services.broker_parts.limits import Limits
+from vecd.services.broker_parts.listen import Listeners
 from vecd.wire import codec
 
 

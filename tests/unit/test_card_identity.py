@@ -7,7 +7,8 @@ import pytest
 
 from vecd.base.errors import ConfigError, Failed
 from vecd.protocol import suites
-from vecd.services import card_identity, enrolment
+from vecd.services import enrolment
+from vecd.services.card_parts import identity as card_identity
 
 from .protocol_world import World
 

@@ -24,12 +24,12 @@ from vecd.protocol import registration, suites
 from vecd.protocol.broker import BrokerParty, registration2
 from vecd.protocol.identity import Identity
 from vecd.services import enrolment
-from vecd.services.broker_cards import Cards
-from vecd.services.broker_limits import Limits
-from vecd.services.broker_linger import Linger
-from vecd.services.broker_link import Link
-from vecd.services.broker_listen import Listeners
-from vecd.services.broker_steps import Steps
+from vecd.services.broker_parts.cards import Cards
+from vecd.services.broker_parts.limits import Limits
+from vecd.services.broker_parts.linger import Linger
+from vecd.services.broker_parts.link import Link
+from vecd.services.broker_parts.listen import Listeners
+from vecd.services.broker_parts.steps import Steps
 from vecd.services.running import until_told
 
 ROLE = "broker"
@@ -68,7 +68,7 @@ async def _identity(start: Start, authority: Link) -> Identity:
     if identity is not None:
         return identity
     invitation_path = start.paths.enrol(ROLE)
-    invitation = enrolment.require(invitation_path, ROLE, ROLE)
+    invitation = enrolment.require(invitation_path, ROLE, ROLE, directory)
     keys = suites.generate()
     while True:
         await authority.up.wait()

@@ -28,10 +28,11 @@ from vecd.protocol import registration
 from vecd.protocol.card import CardParty
 from vecd.protocol.identity import Identity, Invitation
 from vecd.protocol.suites import Keys
-from vecd.services import card_identity, enrolment
-from vecd.services.card_guarded import Guarded
-from vecd.services.card_instances import Instances
-from vecd.services.card_relay import Relayed
+from vecd.services import enrolment
+from vecd.services.card_parts import identity as card_identity
+from vecd.services.card_parts.guarded import Guarded
+from vecd.services.card_parts.instances import Instances
+from vecd.services.card_parts.relay import Relayed
 from vecd.services.running import until_told
 from vecd.wire import ops
 
@@ -41,6 +42,8 @@ SPARE_SOCKETS = 128
 LOOK_S = 0.05
 # When the key slots are gone there is no hurry any more.
 LOOK_LATE_S = 0.25
+# Between two tries when the guard does not let the card in.
+REFUSED_MOST_S = 2.0
 EXPIRE_S = 1.0
 REGISTER_REST_S = 0.2
 HELLO_S = 10.0
@@ -104,6 +107,7 @@ class CardService:
     # -- the guard ----------------------------------------------------------------------------------------------
     async def _with_guards(self) -> None:
         gone_at: float | None = None
+        rest_s = LOOK_S
         while True:
             peer = await self._look()
             if peer is None:
@@ -114,11 +118,13 @@ class CardService:
                 continue
             try:
                 await self._serve(peer)
-                gone_at = None
+                gone_at, rest_s = None, LOOK_S
                 await peer.closed.wait()
             except (Gone, TimedOut, Busy, Exists) as error:
                 log.event(events.PEER_GONE, door=self._name, peer=f"guard ({error})")
-                await asyncio.sleep(LOOK_S)
+                # Each time costs one of the sockets that were made before the start.
+                await asyncio.sleep(rest_s)
+                rest_s = min(rest_s * 2, REFUSED_MOST_S)
             finally:
                 peer.close()
             if self._bound.is_set():
@@ -216,7 +222,8 @@ class CardService:
     async def _register(self, peer: ipc.Peer) -> Identity:
         """Registration 1-4 through the broker; the identity is on the disk afterwards."""
         invitation_path = self._start.paths.enrol(ROLE, self._name)
-        invitation = enrolment.require(invitation_path, ROLE, self._name)
+        directory = self._start.paths.state_of(ROLE, self._name)
+        invitation = enrolment.require(invitation_path, ROLE, self._name, directory)
         keys, seeds = card_identity.fresh(self._card)
         try:
             identity = await self._registered(peer, invitation, keys)

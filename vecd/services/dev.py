@@ -33,9 +33,10 @@ from vecd.base.errors import (
     VecError,
 )
 from vecd.base.paths import Paths
-
-from . import dev_boot, dev_layout, enrolment
-from .dev_children import Child, Notices, environment, of_role, sleep_until
+from vecd.services import enrolment
+from vecd.services.dev_parts import boot
+from vecd.services.dev_parts import layout as layouts
+from vecd.services.dev_parts.children import Child, Notices, environment, of_role, sleep_until
 
 DEFAULT_CARDS = ("c0",)
 LOCK = ".vecd-dev.lock"
@@ -59,7 +60,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
     parser.add_argument("--one-uid", action="store_true", help="as root: run every role as root, without capabilities")
     parser.add_argument(
-        "--tamper-pcr", metavar="N", type=int, choices=dev_boot.RECORDED, help="change PCR N: the boot will be refused"
+        "--tamper-pcr", metavar="N", type=int, choices=boot.RECORDED, help="change PCR N: the boot will be refused"
     )
     return parser.parse_args(list(argv))
 
@@ -73,8 +74,8 @@ def main(argv: Sequence[str] = ()) -> int:
     paths = Paths(args.dir)
     with _only_one(paths) as loaded:
         cards = args.cards.split(",") if args.cards else [row.name for row in loaded.card] or DEFAULT_CARDS
-        layout = dev_layout.plan(paths, loaded, cards, one_uid=args.one_uid)
-        dev_layout.make(layout)
+        layout = layouts.plan(paths, loaded, cards, one_uid=args.one_uid)
+        layouts.make(layout)
         # Read again: the fragment that was just written belongs to it.
         return Dev(layout, config.load(paths), as_json=args.json).run(once=args.once, tamper_pcr=args.tamper_pcr)
 
@@ -92,7 +93,7 @@ def _only_one(paths: Paths) -> Any:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Exists(f"another vecd dev runs on {paths.root}", hint="end it, or use another --dir") from None
-        (paths.run / "vecd.toml.d" / dev_layout.FRAGMENT).unlink(missing_ok=True)
+        (paths.run / "vecd.toml.d" / layouts.FRAGMENT).unlink(missing_ok=True)
         yield config.load(paths)
     finally:
         os.close(fd)
@@ -116,7 +117,7 @@ def _ours(root: Path) -> None:
 class Dev:
     """All processes of one directory."""
 
-    def __init__(self, layout: dev_layout.Layout, loaded: config.Config, *, as_json: bool) -> None:
+    def __init__(self, layout: layouts.Layout, loaded: config.Config, *, as_json: bool) -> None:
         self._layout = layout
         self._settings = loaded.dev
         self._json = as_json
@@ -160,7 +161,7 @@ class Dev:
     def _up(self, tamper_pcr: int | None) -> None:
         layout, root = self._layout, self._layout.paths.root
         self._start_tpm()
-        first = dev_boot.measure(layout, tamper_pcr=tamper_pcr)
+        first = boot.measure(layout, tamper_pcr=tamper_pcr)
         self._say("measured", what="recorded as the boot policy" if first else "to be held against the boot policy")
         self._ready(of_role("authority", root, uid=layout.uid("authority")))
         self._attest(of_role("attest", root, uid=layout.uid("attest")))
@@ -195,7 +196,7 @@ class Dev:
             path.unlink(missing_ok=True)
         # The TPM belongs to the one role that asks it.
         uid = layout.uid("attest")
-        child = Child("tpm", dev_boot.swtpm(layout), uid=uid, user=uid, output=layout.tpm_log)
+        child = Child("tpm", boot.swtpm(layout), uid=uid, user=uid, output=layout.tpm_log)
         self._start(child)
         deadline = time.monotonic() + TPM_S
         while not layout.tpm_socket.exists():
@@ -217,22 +218,19 @@ class Dev:
                 raise TimedOut("attest is not done", reason=f"waited {self._settings.ready_s:g} s")
         child.again_s = None
         if code != EXIT_OK:
-            policy = self._layout.paths.boot_policy / dev_boot.POLICY
+            policy = self._layout.paths.boot_policy / boot.POLICY
             raise _final(code, "attest refused the boot", hint=f"its reason is above; to record this boot: rm {policy}")
         self._say("accepted", role=child.role, seconds=self._since(child.started_s))
 
     def _enrol(self, role: str, card: str = "") -> None:
-        """A party without identity finds a token that is good."""
-        paths, now = self._layout.paths, time.time()
+        """A party without identity finds a token that is good: a new one, since one that is there may be used up."""
+        paths = self._layout.paths
         handed = paths.enrol(role, card)
         if (paths.state_of(role, card) / enrolment.NAME).exists():
             return
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(handed.read_bytes())["expires"] > now + self._settings.ready_s:
-                return
         with ipc.BlockingPeer.connect(paths.ca_admin) as authority:
             answer = authority.call("token.new", {"role": role, "name": card or role})
-        dev_layout.hand_over(handed, json.dumps(answer), self._layout.uid(role, card))
+        layouts.hand_over(handed, json.dumps(answer), self._layout.uid(role, card))
         self._say("invited", role=role, name=card)
 
     def _ready(self, child: Child) -> None:

@@ -1,6 +1,6 @@
 """How a service becomes a registered party: its identity file, or, at the first start, its one-time token.
 
-Used by the broker and, for what is no secret, by the card process (card_identity.py). The identity is on the disk
+Used by the broker and, for what is no secret, by the card process (card_parts/identity.py). The identity is on the disk
 before the enrolment file is removed: a crash in between leaves a used token, which does no harm.
 """
 
@@ -16,6 +16,8 @@ from vecd.base.errors import ConfigError, Failed, VecError
 from vecd.protocol.identity import Identity, Invitation
 
 NAME = "identity.json"
+# More than any identity takes.
+ROOM_BYTES = 1 << 16
 
 
 def stored(directory: Path) -> Identity | None:
@@ -59,14 +61,20 @@ def invited(path: Path, role: str, name: str) -> Invitation | None:
     return Invitation.from_json(text, role=role, name=name)
 
 
-def require(path: Path, role: str, name: str) -> Invitation:
-    """The enrolment file; ConfigError saying how to make one when there is none."""
+def require(path: Path, role: str, name: str, directory: Path) -> Invitation:
+    """The enrolment file; ConfigError saying how to make one when there is none.
+
+    Raises Failed where the directory could not keep the identity: the token is good once, and would be lost.
+    """
     invitation = invited(path, role, name)
     if invitation is None:
         raise ConfigError(
             f"the {role} has no identity yet, and {path} is not there",
             hint=f"vecctl token new --role {role} --name {name} --out {path}",
         )
+    room = directory / f".{NAME}.room"
+    write(room, bytes(ROOM_BYTES))
+    room.unlink()
     return invitation
 
 

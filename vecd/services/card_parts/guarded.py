@@ -10,7 +10,7 @@ from typing import Any
 from vecd.base import events, log
 from vecd.cards.api import Card
 from vecd.protocol.card import CardParty
-from vecd.services.card_instances import Instance, Instances
+from vecd.services.card_parts.instances import Instance, Instances
 
 
 class Guarded:

@@ -17,7 +17,7 @@ from vecd.base.errors import NoKey, TimedOut, VecError
 from vecd.cards.api import Card
 from vecd.cards.shares import giving_way
 from vecd.protocol.card import Activation, CardParty
-from vecd.services.card_instances import Instances
+from vecd.services.card_parts.instances import Instances
 from vecd.wire import ops
 
 ATTACH_S = 5.0

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from vecd.base import events, log
 from vecd.base.errors import Busy, Caller, Malformed
-from vecd.services.broker_guest import Answer, GuestConnection, refuse_at_once
-from vecd.services.broker_limits import Knock, Limits
+from vecd.services.broker_parts.guest import Answer, GuestConnection, refuse_at_once
+from vecd.services.broker_parts.limits import Knock, Limits
 
 # Connections that are accepted before others of this process get a turn.
 BURST = 16

@@ -17,7 +17,7 @@ from typing import Any
 from vecd.base import events, log
 from vecd.base.errors import Busy, Exhausted, VecError
 from vecd.base.peer import our_mistake
-from vecd.services.broker_limits import Knock, Limits
+from vecd.services.broker_parts.limits import Knock, Limits
 from vecd.wire import codec, ops
 
 # A start-up takes four frames; a guest that goes on for so long without proof, or at all, is not starting up.

@@ -16,10 +16,10 @@ from typing import Any
 
 from vecd.base.errors import Busy, Gone, Malformed, ProtocolRefused, TimedOut, Unknown, VecError
 from vecd.protocol.broker import BrokerParty, Relay
-from vecd.services.broker_cards import CardChannel, Cards
-from vecd.services.broker_guest import GuestConnection
-from vecd.services.broker_linger import Linger
-from vecd.services.broker_link import Link
+from vecd.services.broker_parts.cards import CardChannel, Cards
+from vecd.services.broker_parts.guest import GuestConnection
+from vecd.services.broker_parts.linger import Linger
+from vecd.services.broker_parts.link import Link
 from vecd.wire import codec, ops
 
 # Which card a session is on; older ones are found by asking the user's cards.

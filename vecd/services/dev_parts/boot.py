@@ -15,9 +15,8 @@ import vecd
 from vecd.base import config
 from vecd.base.errors import Failed
 from vecd.base.paths import Paths
+from vecd.services.dev_parts.layout import Layout
 from vecd.tpm import device, policy
-
-from .dev_layout import Layout
 
 POLICY = "10-dev.toml"
 CODE, SETTINGS = 10, 14

@@ -1,0 +1,1 @@
+"""The broker's work in small files; vecd/services/broker.py puts them together."""
