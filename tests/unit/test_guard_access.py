@@ -297,6 +297,17 @@ async def test_a_card_with_the_name_of_a_guest_is_refused_and_its_end_is_taken_i
 
 
 @in_world
+async def test_a_socket_that_is_nobody_s_goes_with_the_next_start(world):
+    await world.card()
+    await world.guest("A")
+    await world.stop()
+    left = world.paths.guest("Z")
+    left.touch()
+    await world.start()
+    assert not left.exists() and world.paths.guest("A").is_socket()
+
+
+@in_world
 async def test_who_says_which_cards_an_instance_may_reach(world):
     await world.card("c0"), await world.card("c1")
     broker = await FakeBroker().come(world.paths)

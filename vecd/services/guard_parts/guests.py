@@ -164,7 +164,11 @@ async def release(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
 
 
 def reopen(guard: Guard) -> None:
-    """Every guest of the register has its sockets. Raises ConfigError where one cannot be had."""
+    """Every guest of the register has its sockets, and nobody else. Raises ConfigError where one cannot be had."""
+    for path in guard.paths.guests.glob("*.sock"):
+        # Of a guest whose end, or whose beginning, came to nothing with the guard before this one.
+        if path.stem not in guard.book.register.users:
+            path.unlink(missing_ok=True)
     for user in guard.book.register.users.values():
         try:
             guard.listeners[user.name] = _listen(guard, user)
