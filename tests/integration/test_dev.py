@@ -116,6 +116,19 @@ def test_once_starts_and_ends_and_a_second_start_invites_nobody(dev, folder):
     assert not [e for e in again.events if e["event"] == "invited"]
 
 
+def test_a_token_that_was_used_up_before_its_identity_was_kept_is_replaced(dev, folder):
+    dev("--once").until("down")
+    paths = Paths(folder / "m")
+    used = {"id": bytes(16).hex(), "token": bytes(32).hex(), "expires": 2**33}
+    for role, name in (("broker", ""), ("card", "c0")):
+        (paths.state_of(role, name) / "identity.json").unlink()
+        paths.enrol(role, name).write_text(json.dumps(used))
+    again = dev("--once")
+    again.until("down")
+    assert again.process.wait(10) == 0
+    assert {e["role"] for e in again.events if e["event"] == "invited"} == {"broker", "card"}
+
+
 @pytest.mark.parametrize("role", ["guard", "broker", "authority", "card"])
 def test_what_is_killed_is_back_within_two_seconds(dev, role):
     running = dev()
