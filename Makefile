@@ -24,6 +24,7 @@ check: setup lint ## lint, style, unit, model and C tests: no root, under two mi
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
 format: setup ## ruff rewrites what it can

@@ -48,8 +48,10 @@ def test_twenty_kills_under_load_cost_no_answer_and_two_seconds(
     assert crowd.wrong() == []
     assert crowd.hung() == []
     record_property("back_s", sorted(took))  # type: ignore[operator]
-    print(f"{role}: back after p50 {sorted(took)[KILLS // 2]:.2f} s, worst {max(took):.2f} s; "
-          f"{sum(o.right for o in crowd.outcomes.values())} answers right, {len(crowd.errors())} ended in an error")
+    print(
+        f"{role}: back after p50 {sorted(took)[KILLS // 2]:.2f} s, worst {max(took):.2f} s; "
+        f"{sum(o.right for o in crowd.outcomes.values())} answers right, {len(crowd.errors())} ended in an error"
+    )
     assert max(took) < BACK_S, f"back after {sorted(took)}; errors: {crowd.errors()[:5]}"
 
 

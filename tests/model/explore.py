@@ -9,9 +9,9 @@ from vecd.ppm.rules import YES, decide
 class Reached(NamedTuple):
     """Every state (as a snapshot), and for each the numbers of the states that one yes leads to."""
 
-    state: object                  # the working copy: `restore` a snapshot into it
+    state: object  # the working copy: `restore` a snapshot into it
     snapshots: list
-    edges: list                    # of (request number, state number), by state
+    edges: list  # of (request number, state number), by state
     requests: list
 
     def states(self):

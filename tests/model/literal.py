@@ -15,8 +15,12 @@ class V:
     def __init__(self, world):
         self.p = world["levels"]
         self.IL = set(range(3, self.p))
-        self.kind = {"m": "m"} | dict.fromkeys(world["users"], "U") | dict.fromkeys(world["instances"], "I") \
+        self.kind = (
+            {"m": "m"}
+            | dict.fromkeys(world["users"], "U")
+            | dict.fromkeys(world["instances"], "I")
             | dict.fromkeys(world["cards"], "K")
+        )
         self.own = dict(world["instances"])
         self.live = {"m"} | set(world["cards"])
         self.f = {"m": L1} | dict.fromkeys(world["cards"], self.p)
@@ -150,8 +154,9 @@ def _step(v, q):
             return "no"
         if ko == "U" and any(v.own[i] == o for i in v.all("I")):
             return "no"
-        if ko == "I" and (v.b_(v.own[o], o) or any(
-                v.b_(o, k) or o in (v.ctx[k], v.out[k]) or o in v.key[k] for k in v.all("K"))):
+        if ko == "I" and (
+            v.b_(v.own[o], o) or any(v.b_(o, k) or o in (v.ctx[k], v.out[k]) or o in v.key[k] for k in v.all("K"))
+        ):
             return "no"
         if ko == "K" and v.st[o] != "free":
             return "no"
@@ -192,8 +197,11 @@ def _step(v, q):
             if "e" not in v.b_("m", o) or level not in v.fv(o) or any(v.cur[k] == o for k in v.all("K")):
                 return "no"
             held = v.b_(u, o)
-            if ("r" in held and v.f[u] > level) or ("w" in held and v.f[u] != level) \
-                    or ("a" in held and level > v.f[u]):
+            if (
+                ("r" in held and v.f[u] > level)
+                or ("w" in held and v.f[u] != level)
+                or ("a" in held and level > v.f[u])
+            ):
                 return "no"
             if level > v.f[o] and "c" in held:
                 return "no"
@@ -270,11 +278,23 @@ def _step(v, q):
 
 def show(v):
     """The state in the form of a trace."""
+
     def matrix(cells):
         return {f"{s}>{o}": "".join(x for x in "rwace" if x in xs) for (s, o), xs in cells.items() if xs}
 
     return {
-        "M": matrix(v.M), "b": matrix(v.b), "live": sorted(v.live), "level": dict(v.f),
-        "cards": {k: {"status": v.st[k], "current": v.cur[k], "context": v.ctx[k], "output": v.out[k],
-                      "keys": sorted(v.key[k])} for k in v.all("K")},
+        "M": matrix(v.M),
+        "b": matrix(v.b),
+        "live": sorted(v.live),
+        "level": dict(v.f),
+        "cards": {
+            k: {
+                "status": v.st[k],
+                "current": v.cur[k],
+                "context": v.ctx[k],
+                "output": v.out[k],
+                "keys": sorted(v.key[k]),
+            }
+            for k in v.all("K")
+        },
     }

@@ -23,10 +23,10 @@ def tables(heading):
 
 
 def request(words):
-    """"R11 a k 2" as a request; a dash is nobody."""
+    """ "R11 a k 2" as a request; a dash is nobody."""
     rule, subject, object, *rest = words.split()
     match rule, rest:
-        case ("R9" | "R10"), [on, attribute]:
+        case (("R9" | "R10"), [on, attribute]):
             # As the page writes it: R9 m A a c, the manager gives A on a the attribute c.
             return Request(rule, subject, on, attribute, to=object)
         case "R6", [attribute]:

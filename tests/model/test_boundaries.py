@@ -114,8 +114,35 @@ def test_R7_at_a_level_that_may_not_be_taken_is_no(state, level):
 
 def test_any_request_whatever_is_decided_and_nothing_is_raised(state):
     rng = random.Random(3)
-    odd = [None, "", "m", "A", "a", "b", "k", "n", "c", "r", 0, 1, 2, 3, 4, -1, 2.5, True, b"k", [], {}, (1,), {"k"},
-           float("nan"), "\ud800", 10**30, object()]
+    odd = [
+        None,
+        "",
+        "m",
+        "A",
+        "a",
+        "b",
+        "k",
+        "n",
+        "c",
+        "r",
+        0,
+        1,
+        2,
+        3,
+        4,
+        -1,
+        2.5,
+        True,
+        b"k",
+        [],
+        {},
+        (1,),
+        {"k"},
+        float("nan"),
+        "\ud800",
+        10**30,
+        object(),
+    ]
     for _ in range(20_000):
         decision = decide(state, Request(rng.choice([*RULES, *odd]), *(rng.choice(odd) for _ in range(6))))
         assert decision.answer in ("yes", "no", Q) and decision.reason
@@ -127,8 +154,15 @@ def test_any_request_whatever_is_decided_and_nothing_is_raised(state):
 
 def test_what_is_held_already_is_a_yes_that_changes_nothing(state):
     do(state, append("A", "a"), append("a", "k"), read("a", "k"), instruct("k"))
-    for request in (connect("A", "a"), append("A", "a"), connect("a", "k"), append("a", "k"), read("a", "k"),
-                    instruct("k"), give("a", "k", "c")):
+    for request in (
+        connect("A", "a"),
+        append("A", "a"),
+        connect("a", "k"),
+        append("a", "k"),
+        read("a", "k"),
+        instruct("k"),
+        give("a", "k", "c"),
+    ):
         decision = decide(state, request)
         assert decision and not decision.changes
 

@@ -21,8 +21,11 @@ pytestmark = pytest.mark.limit(900)
 
 def on_cards(state, *more):
     """What guests and cards ask on cards, and who connects: of users on instances c alone, the rest shows elsewhere."""
-    return [r for r in requests(state, rules=STATIC)
-            if state.kind(r.object) == CARD or r.rule == "R1" or (r.rule == "R6" and r.attribute == "c")] + list(more)
+    return [
+        r
+        for r in requests(state, rules=STATIC)
+        if state.kind(r.object) == CARD or r.rule == "R1" or (r.rule == "R6" and r.attribute == "c")
+    ] + list(more)
 
 
 def three_instances():
@@ -32,8 +35,11 @@ def three_instances():
 
 def rights_change():
     state = made(rights="rac")
-    changes = [r for r in requests(state, rules=("R9", "R10"), attributes="rc")
-               if r.attribute == "c" or (r.to, r.object) == ("a", "k")]
+    changes = [
+        r
+        for r in requests(state, rules=("R9", "R10"), attributes="rc")
+        if r.attribute == "c" or (r.to, r.object) == ("a", "k")
+    ]
     return state, [r for r in on_cards(state, *changes) if r.rule not in ("R3", "config")]
 
 
@@ -44,8 +50,12 @@ def every_attribute():
 
 def come_and_go():
     state = empty()
-    wanted = requests(state, rules=STATIC | {"R5", "R7", "R8", "R9", "R10"} - {"R3", "config", "put", "get", "fetch"},
-                      attributes="c", levels=(USING, 3))
+    wanted = requests(
+        state,
+        rules=STATIC | {"R5", "R7", "R8", "R9", "R10"} - {"R3", "config", "put", "get", "fetch"},
+        attributes="c",
+        levels=(USING, 3),
+    )
     # What an instance does once it is connected is seen in the other worlds.
     wanted = [r for r in wanted if r.rule not in ("R2", "R4", "submit", "process") and r.subject != "b"]
     return state, wanted + [Request("R9", "m", "k", "a", to="a"), Request("R2", "a", "k"), connect("b", "k")]
@@ -76,8 +86,16 @@ LARGER = (two_cards, user_data)
 ALL = (*WORLDS, *(pytest.param(world, marks=(pytest.mark.prove, pytest.mark.limit(3600))) for world in LARGER))
 
 # Every world has at least so many states: a world that shrinks is a test that looks at less.
-SIZES = {three_instances: 5614, rights_change: 3468, every_attribute: 3560, come_and_go: 7319,
-         come_and_go_alone: 2021, five_levels: 2672, two_cards: 40000, user_data: 19000}
+SIZES = {
+    three_instances: 5614,
+    rights_change: 3468,
+    every_attribute: 3560,
+    come_and_go: 7319,
+    come_and_go_alone: 2021,
+    five_levels: 2672,
+    two_cards: 40000,
+    user_data: 19000,
+}
 
 
 @cache
@@ -131,10 +149,20 @@ def test_every_connected_instance_can_run_a_full_cycle_from_every_state_once_it_
         for k in entities(state, CARD):
             for i in sorted(state.mapped[k]):
                 changes = []
-                for request in (give(i, k, "a"), give(i, k, "r"), instruct(k), switch(k, i), append(i, k),
-                                move(i, k, USING), Request("loadkey", i, k), Request("submit", i, k),
-                                Request("process", k, k), move(i, k, state.level[i]), read(i, k),
-                                Request("fetch", i, k)):
+                for request in (
+                    give(i, k, "a"),
+                    give(i, k, "r"),
+                    instruct(k),
+                    switch(k, i),
+                    append(i, k),
+                    move(i, k, USING),
+                    Request("loadkey", i, k),
+                    Request("submit", i, k),
+                    Request("process", k, k),
+                    move(i, k, state.level[i]),
+                    read(i, k),
+                    Request("fetch", i, k),
+                ):
                     changes += made_by(state, request)
                 assert state.output[k] == i and not violations(state)
                 state.undo(changes)
@@ -189,8 +217,16 @@ def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world, every):
     # What nothing changes: another user's instance, nothing to release, no such level for the thing, nobody who owns
     # the slot or connects to the card, nothing to clean.
     assert set(never) <= {
-        ("R1", "type"), ("R6", "discretionary"), ("R7", "status"), ("R7", "virtual"), ("R11", "virtual"),
-        ("R11", "status"), ("R11", "slot"), ("R12", "status"), ("process", "residue")}, dict(never)
+        ("R1", "type"),
+        ("R6", "discretionary"),
+        ("R7", "status"),
+        ("R7", "virtual"),
+        ("R11", "virtual"),
+        ("R11", "status"),
+        ("R11", "slot"),
+        ("R12", "status"),
+        ("process", "residue"),
+    }, dict(never)
 
 
 # ---- the state map of a card
@@ -215,8 +251,17 @@ def transitions(world):
     cards = entities(state, CARD)
     places = []
     for here in found.states():
-        places.append({k: (*place(here, k), frozenset(here.mapped[k]), k in here.live,
-                           k not in here.context and k not in here.output) for k in cards})
+        places.append(
+            {
+                k: (
+                    *place(here, k),
+                    frozenset(here.mapped[k]),
+                    k in here.live,
+                    k not in here.context and k not in here.output,
+                )
+                for k in cards
+            }
+        )
     for number, out in enumerate(found.edges):
         for which, after in out:
             request = found.requests[which]
@@ -224,8 +269,13 @@ def transitions(world):
                 (st, cur, mapped, live, clean), (st2, cur2, *_) = places[number][k], places[after][k]
                 if not live or (st, cur) == (st2, cur2):
                     continue
-                rows.add((named(st, cur, cur), event(state, request, k, cur, st2, cur2, mapped, clean),
-                          named(st2, cur2, cur)))
+                rows.add(
+                    (
+                        named(st, cur, cur),
+                        event(state, request, k, cur, st2, cur2, mapped, clean),
+                        named(st2, cur2, cur),
+                    )
+                )
     return rows
 
 
@@ -248,7 +298,7 @@ def event(state, request, k, cur, st2, cur2, mapped, clean):
 
 def test_the_state_map_of_a_card_is_what_is_reachable_no_more_and_no_less():
     derived = set().union(*(transitions(world) for world in (three_instances, rights_change, come_and_go)))
-    table, = page.tables("State map of a card")
+    (table,) = page.tables("State map of a card")
     assert derived == {tuple(row) for row in table[1:]}
 
 

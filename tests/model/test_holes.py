@@ -31,8 +31,16 @@ def state():
 
 def result_of_a(state):
     """a's result is in the output buffer, the card in control of a."""
-    do(state, switch("k", "a"), append("a", "k"), move("a", "k", 2), Request("loadkey", "a", "k"),
-       Request("submit", "a", "k"), Request("process", "k", "k"), move("a", "k", 3))
+    do(
+        state,
+        switch("k", "a"),
+        append("a", "k"),
+        move("a", "k", 2),
+        Request("loadkey", "a", "k"),
+        Request("submit", "a", "k"),
+        Request("process", "k", "k"),
+        move("a", "k", 3),
+    )
 
 
 def test_H1_b_cannot_read_the_result_of_a(state):
@@ -51,8 +59,15 @@ def test_H2_R12_cleans_the_card_before_it_goes_to_the_next(state):
 
 
 def test_H3_R1_does_not_take_down_a_card_that_works_for_another(state):
-    do(state, release("b", "k", "c"), switch("k", "a"), append("a", "k"), move("a", "k", 2),
-       Request("loadkey", "a", "k"), connect("b", "k"))
+    do(
+        state,
+        release("b", "k", "c"),
+        switch("k", "a"),
+        append("a", "k"),
+        move("a", "k", 2),
+        Request("loadkey", "a", "k"),
+        connect("b", "k"),
+    )
     assert (state.status_of("k"), state.level["k"], state.context["k"]) == ("using", 2, "a")
 
 
@@ -149,8 +164,14 @@ def test_H15_a_key_slot_goes_with_c_and_not_with_anothers_turn(state):
 
 
 def test_H16_a_draining_card_holds_data_of_one_instance_alone(state):
-    do(state, switch("k", "a"), append("a", "k"), move("a", "k", 2), Request("loadkey", "a", "k"),
-       release("a", "k", "c"))
+    do(
+        state,
+        switch("k", "a"),
+        append("a", "k"),
+        move("a", "k", 2),
+        Request("loadkey", "a", "k"),
+        release("a", "k", "c"),
+    )
     assert (state.status_of("k"), state.context["k"]) == ("using", "a")
     for request in (append("b", "k"), Request("loadkey", "b", "k"), Request("config", "b", "k"), move("b", "k", 3)):
         refused(state, request)

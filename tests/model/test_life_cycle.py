@@ -11,11 +11,19 @@ LINES, PREEMPTION = (table[1:] for table in page.tables("Life cycle"))
 
 def columns(state):
     """st, f, cur, b[a][k], b[b][k], ctx, out: as a line of the page has them, attributes as a set."""
+
     def held(instance):
         return set(letters(state.holds(instance, "k"))) if instance in state.live else set()
 
-    return (state.status_of("k"), f"L{state.level['k']}", state.current.get("k"), held("a"), held("b"),
-            state.context.get("k"), state.output.get("k"))
+    return (
+        state.status_of("k"),
+        f"L{state.level['k']}",
+        state.current.get("k"),
+        held("a"),
+        held("b"),
+        state.context.get("k"),
+        state.output.get("k"),
+    )
 
 
 def expected(row):

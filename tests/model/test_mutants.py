@@ -42,24 +42,41 @@ def hunt(decide, world):
 
 def without_effect(name, table):
     """The rule forgets the changes of one table."""
+
     def mutant(state, request):
         decision = decide(state, request)
         if request.rule != name:
             return decision
         return decision._replace(changes=tuple(c for c in decision.changes if c.table != table))
+
     return mutant
 
 
-@pytest.mark.parametrize(("name", "table", "broken"), [
-    ("R1", "status", "status"), ("R1", "level", "status"),
-    ("R6", "b", "status"), ("R6", "key", "residue"), ("R6", "current", "slot"), ("R6", "status", "status"),
-    ("R6", "level", "status"),
-    ("R10", "b", "discretionary"), ("R10", "key", "residue"), ("R10", "current", "slot"), ("R10", "status", "status"),
-    ("R10", "level", "status"),
-    ("R11", "context", "residue"), ("R11", "status", "status"), ("R11", "level", "status"),
-    ("R12", "b", "slot"), ("R12", "context", "residue"), ("R12", "output", "residue"), ("R12", "status", "status"),
-    ("R12", "level", "status"),
-])
+@pytest.mark.parametrize(
+    ("name", "table", "broken"),
+    [
+        ("R1", "status", "status"),
+        ("R1", "level", "status"),
+        ("R6", "b", "status"),
+        ("R6", "key", "residue"),
+        ("R6", "current", "slot"),
+        ("R6", "status", "status"),
+        ("R6", "level", "status"),
+        ("R10", "b", "discretionary"),
+        ("R10", "key", "residue"),
+        ("R10", "current", "slot"),
+        ("R10", "status", "status"),
+        ("R10", "level", "status"),
+        ("R11", "context", "residue"),
+        ("R11", "status", "status"),
+        ("R11", "level", "status"),
+        ("R12", "b", "slot"),
+        ("R12", "context", "residue"),
+        ("R12", "output", "residue"),
+        ("R12", "status", "status"),
+        ("R12", "level", "status"),
+    ],
+)
 def test_a_rule_that_forgets_an_effect_is_found(name, table, broken):
     assert f"{broken}: " in hunt(without_effect(name, table), with_revocation if name == "R10" else world)
 
@@ -79,10 +96,12 @@ LIES = {
 
 # Guards that another one implies: taken out, nothing is found. They stay, because each says what it means.
 IMPLIED = {
-    "R2 and R4 do not ask for c: the slot owner holds it":
-        ("holds", ("R2", "R4"), lambda seen, request: seen | C),
-    "loadkey does not ask who owns the slot: only the slot owner holds a":
-        ("current", ("loadkey",), lambda seen, request: request.subject),
+    "R2 and R4 do not ask for c: the slot owner holds it": ("holds", ("R2", "R4"), lambda seen, request: seen | C),
+    "loadkey does not ask who owns the slot: only the slot owner holds a": (
+        "current",
+        ("loadkey",),
+        lambda seen, request: request.subject,
+    ),
 }
 
 

@@ -55,16 +55,24 @@ def test_the_rules_agree_with_a_literal_reading_of_the_model_on_100000_random_tr
 
 def test_a_request_line_gets_one_line_with_decision_rule_reason_and_state():
     out = [json.loads(line) for line in replay([WORLD, '{"rule": "R7", "subject": "m", "object": "A"}'])]
-    assert out == [{
-        "decision": "yes", "rule": "R7", "reason": "the manager may create user A: R7",
-        "state": {"M": {"m>A": "e", "m>k": "e"}, "b": {}, "live": ["A", "k", "m"], "level": {"A": 3, "k": 4, "m": 1},
-                  "cards": {"k": {"status": "free", "current": None, "context": None, "output": None, "keys": []}}},
-    }]
+    assert out == [
+        {
+            "decision": "yes",
+            "rule": "R7",
+            "reason": "the manager may create user A: R7",
+            "state": {
+                "M": {"m>A": "e", "m>k": "e"},
+                "b": {},
+                "live": ["A", "k", "m"],
+                "level": {"A": 3, "k": 4, "m": 1},
+                "cards": {"k": {"status": "free", "current": None, "context": None, "output": None, "keys": []}},
+            },
+        }
+    ]
 
 
 def test_a_further_world_starts_afresh():
-    out = [json.loads(line) for line in replay([
-        WORLD, ask("R7", object="A"), WORLD, ask("R8", object="A")])]
+    out = [json.loads(line) for line in replay([WORLD, ask("R7", object="A"), WORLD, ask("R8", object="A")])]
     assert [o["decision"] for o in out] == ["yes", "?"]
     assert out[1]["state"]["live"] == ["k", "m"]
 
@@ -75,25 +83,40 @@ def test_attributes_are_always_in_the_order_r_w_a_c_e():
     assert json.loads(last)["state"]["M"]["A>a"] == "rwac"
 
 
-@pytest.mark.parametrize("line", [
-    "nonsense", "[]", "17", "null", '"R1"', "{}", "[" * 100_000, "1" * 10_000,
-    '{"rule": "R13", "subject": "m", "object": "k"}',
-    '{"rule": "r5", "subject": "m", "object": "k"}', '{"rule": ["R5"], "subject": "m", "object": "k"}',
-    '{"rule": "submit", "subject": "m", "object": "k"}', '{"op": "R5", "subject": "m", "object": "k"}',
-    '{"rule": "R5", "op": "submit", "subject": "m", "object": "k"}', '{"rule": "R5", "subject": "m"}',
-    '{"rule": "R5", "subject": {"m": 1}, "object": "k"}', '{"rule": "R5", "subject": "m", "object": ["k"]}',
-    '{"rule": "R12", "subject": "m", "object": "k"}', '{"rule": "R12", "subject": "m", "object": "k", "next": ["a"]}',
-    '{"rule": "R11", "subject": "m", "object": "k", "level": "2"}',
-    '{"rule": "R11", "subject": "m", "object": "k", "level": 2.0}',
-    '{"rule": "R11", "subject": "m", "object": "k", "level": true}',
-    '{"rule": "R11", "subject": "m", "object": "k"}',
-    '{"rule": "R7", "subject": "m", "object": "A", "level": "3"}',
-    '{"rule": "R9", "subject": "m", "object": "k", "attribute": "c"}',
-    '{"rule": "R9", "subject": "m", "to": {}, "object": "k", "attribute": "c"}',
-    '{"rule": "R6", "subject": "m", "object": "k", "attribute": ["e"]}',
-    '{"rule": "R6", "subject": "m", "object": "k", "attribute": "rw"}',
-    '{"rule": "R5", "subject": "m", "object": "\\ud800\\u0000>"}',
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "[]",
+        "17",
+        "null",
+        '"R1"',
+        "{}",
+        "[" * 100_000,
+        "1" * 10_000,
+        '{"rule": "R13", "subject": "m", "object": "k"}',
+        '{"rule": "r5", "subject": "m", "object": "k"}',
+        '{"rule": ["R5"], "subject": "m", "object": "k"}',
+        '{"rule": "submit", "subject": "m", "object": "k"}',
+        '{"op": "R5", "subject": "m", "object": "k"}',
+        '{"rule": "R5", "op": "submit", "subject": "m", "object": "k"}',
+        '{"rule": "R5", "subject": "m"}',
+        '{"rule": "R5", "subject": {"m": 1}, "object": "k"}',
+        '{"rule": "R5", "subject": "m", "object": ["k"]}',
+        '{"rule": "R12", "subject": "m", "object": "k"}',
+        '{"rule": "R12", "subject": "m", "object": "k", "next": ["a"]}',
+        '{"rule": "R11", "subject": "m", "object": "k", "level": "2"}',
+        '{"rule": "R11", "subject": "m", "object": "k", "level": 2.0}',
+        '{"rule": "R11", "subject": "m", "object": "k", "level": true}',
+        '{"rule": "R11", "subject": "m", "object": "k"}',
+        '{"rule": "R7", "subject": "m", "object": "A", "level": "3"}',
+        '{"rule": "R9", "subject": "m", "object": "k", "attribute": "c"}',
+        '{"rule": "R9", "subject": "m", "to": {}, "object": "k", "attribute": "c"}',
+        '{"rule": "R6", "subject": "m", "object": "k", "attribute": ["e"]}',
+        '{"rule": "R6", "subject": "m", "object": "k", "attribute": "rw"}',
+        '{"rule": "R5", "subject": "m", "object": "\\ud800\\u0000>"}',
+    ],
+)
 def test_a_line_that_is_no_request_is_answered_with_a_question_mark(line):
     out = [json.loads(answer) for answer in replay([WORLD, line])]
     assert [o["decision"] for o in out] == ["?"]
@@ -101,13 +124,24 @@ def test_a_line_that_is_no_request_is_answered_with_a_question_mark(line):
     assert out[0]["state"]["live"] == ["k", "m"]
 
 
-@pytest.mark.parametrize("line", [
-    '{"rule": "R5", "subject": "m", "object": "k"}', "nonsense", '{"world": 1}', '{"world": {}}',
-    '{"world": {"levels": 3}}', '{"world": {"levels": "4"}}', '{"world": {"levels": true}}',
-    '{"world": {"levels": 4, "users": ["m"]}}', '{"world": {"levels": 4, "users": ["A", "A"]}}',
-    '{"world": {"levels": 4, "instances": {"a": "A"}}}', '{"world": {"levels": 4, "cards": [1]}}',
-    '{"world": {"levels": 4, "cards": "k"}}', '{"world": {"levels": 4, "card": []}}',
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"rule": "R5", "subject": "m", "object": "k"}',
+        "nonsense",
+        '{"world": 1}',
+        '{"world": {}}',
+        '{"world": {"levels": 3}}',
+        '{"world": {"levels": "4"}}',
+        '{"world": {"levels": true}}',
+        '{"world": {"levels": 4, "users": ["m"]}}',
+        '{"world": {"levels": 4, "users": ["A", "A"]}}',
+        '{"world": {"levels": 4, "instances": {"a": "A"}}}',
+        '{"world": {"levels": 4, "cards": [1]}}',
+        '{"world": {"levels": 4, "cards": "k"}}',
+        '{"world": {"levels": 4, "card": []}}',
+    ],
+)
 def test_a_trace_without_a_possible_world_is_an_error_that_names_the_line(line):
     with pytest.raises(Malformed, match="line 2"):
         list(replay(["", line]))

@@ -47,8 +47,11 @@ def foreign(state: State, ghost: dict) -> list:
     """Data of somebody else in an instance or with a user, or of two users in one card."""
     found = []
     for (place, *thing), users in ghost.items():
-        allowed = {"memory": lambda i: {state.owner(i)}, "user": lambda u: {u},
-                   "key": lambda i, _: {state.owner(i)}}.get(place)
+        allowed = {
+            "memory": lambda i: {state.owner(i)},
+            "user": lambda u: {u},
+            "key": lambda i, _: {state.owner(i)},
+        }.get(place)
         if allowed and users - allowed(*thing) or len(users) > 1:
             found.append((place, thing, users))
     return found
@@ -86,8 +89,13 @@ def world():
     for u, i in OWN:
         do(state, append(u, i), read(u, i))
     moves = [Request(op, u, i) for op in ("put", "get") for u, i in OWN]
-    return state, moves + [r for r in on_cards(state) if r.rule != "R5" and r.attribute != "e"
-                           and (state.kind(r.object) == CARD or r.rule == "R6" and r.subject == "A")]
+    return state, moves + [
+        r
+        for r in on_cards(state)
+        if r.rule != "R5"
+        and r.attribute != "e"
+        and (state.kind(r.object) == CARD or r.rule == "R6" and r.subject == "A")
+    ]
 
 
 def test_no_user_ever_gets_data_of_another():

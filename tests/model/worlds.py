@@ -76,8 +76,9 @@ def requests(state, *, rules=None, attributes="rwace", levels=None):
         if name == "R6":
             found += [Request(name, s, o, x) for x in attributes if (x == "e") == (s == M)]
         elif name in ("R9", "R10"):
-            found += [Request(name, s, o, x, to=to) for to, on in pairs(state) if on == o
-                      for x in attributes if x != "e"]
+            found += [
+                Request(name, s, o, x, to=to) for to, on in pairs(state) if on == o for x in attributes if x != "e"
+            ]
         elif name == "R11":
             found += [Request(name, s, o, level=n) for n in levels or range(1, state.levels.count + 1)]
         elif name == "R12":

@@ -14,8 +14,16 @@ from vecd.ppm.rules import decide
 def state():
     """a in its slot, in using, with a result; b connected."""
     state = made()
-    do(state, connect("a", "k"), connect("b", "k"), switch("k", "a"), append("a", "k"), move("a", "k", 2),
-       Request("loadkey", "a", "k"), Request("process", "k", "k"))
+    do(
+        state,
+        connect("a", "k"),
+        connect("b", "k"),
+        switch("k", "a"),
+        append("a", "k"),
+        move("a", "k", 2),
+        Request("loadkey", "a", "k"),
+        Request("process", "k", "k"),
+    )
     return state
 
 
@@ -108,16 +116,27 @@ def test_R8_is_explained_step_by_step(state):
     assert [step["rule"] for step in answer["plan"]] == ["R6", "R12"]
 
 
-@pytest.mark.parametrize(("op", "rules"), [
-    ("loadkey", ["R12", "R2", "R11"]), ("submit", ["R12", "R2", "R11", "loadkey"]), ("fetch", ["R12", "R4"])])
+@pytest.mark.parametrize(
+    ("op", "rules"),
+    [("loadkey", ["R12", "R2", "R11"]), ("submit", ["R12", "R2", "R11", "loadkey"]), ("fetch", ["R12", "R4"])],
+)
 def test_data_operations_out_of_turn_are_explained_with_the_whole_turn(state, op, rules):
     answer = explain(state, "b", "k", op)
     assert (answer["decision"], answer["property"]) == ("no", "slot")
     assert [step["rule"] for step in answer["plan"]] == rules
 
 
-@pytest.mark.parametrize("question", [("nobody", "k", "c"), ("a", "nowhere", "c"), ("a", "k", "x"), ("k", "a", "c"),
-                                      (None, None, None), ("a", "k", "dance")])
+@pytest.mark.parametrize(
+    "question",
+    [
+        ("nobody", "k", "c"),
+        ("a", "nowhere", "c"),
+        ("a", "k", "x"),
+        ("k", "a", "c"),
+        (None, None, None),
+        ("a", "k", "dance"),
+    ],
+)
 def test_nonsense_is_explained_too(state, question):
     answer = explain(state, *question)
     assert answer["decision"] == "?" and answer["reason"] and answer["next"]

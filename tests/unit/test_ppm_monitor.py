@@ -155,9 +155,14 @@ def test_an_observation_is_believed_exactly_when_the_state_it_makes_is_secure():
         m = monitor("k")
         if rng.random() < 0.3:
             m.require(release(*rng.choice((("a", "k"), ("b", "k"))), "c"))
-        seen = {"status": rng.choice(("free", "control", "using")), "current": rng.choice((None, "a", "b")),
-                "held": rng.choice((0, 8, 9, 10, 12, 13)), "context": rng.choice((None, None, "a", "b")),
-                "output": rng.choice((None, "a", "b")), "keys": rng.choice(([], ["a"], ["a", "b"]))}
+        seen = {
+            "status": rng.choice(("free", "control", "using")),
+            "current": rng.choice((None, "a", "b")),
+            "held": rng.choice((0, 8, 9, 10, 12, 13)),
+            "context": rng.choice((None, None, "a", "b")),
+            "output": rng.choice((None, "a", "b")),
+            "keys": rng.choice(([], ["a"], ["a", "b"])),
+        }
         try:
             m.observe_card("k", **seen)
         except Integrity:
@@ -171,8 +176,11 @@ def test_an_observation_is_believed_exactly_when_the_state_it_makes_is_secure():
 
 def forced(state, seen):
     state = state.copy()
-    cells = {cell for cell in state.cells() if cell[0] not in ("status", "current", "context", "output", "key")
-             and cell[:3] != ("level", None, "k")}
+    cells = {
+        cell
+        for cell in state.cells()
+        if cell[0] not in ("status", "current", "context", "output", "key") and cell[:3] != ("level", None, "k")
+    }
     cells |= {("status", None, "k", seen["status"])} if seen["status"] != "free" else set()
     cells |= {(name, None, "k", seen[name]) for name in ("current", "context", "output") if seen[name]}
     cells |= {("key", i, "k", True) for i in seen["keys"]}
@@ -252,18 +260,27 @@ def test_a_policy_with_five_levels_keeps_them():
     assert (again.state.level["B"], again.state.world["A"].may) == (4, frozenset({3}))
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda d: d.pop("users"), lambda d: d.update(schema=2), lambda d: d.update(levels=3),
-    lambda d: d["users"].append(d["users"][0]), lambda d: d["users"][0].update(level=4),
-    lambda d: d["users"][0].update(may=[1]), lambda d: d["instances"][0].update(owner="nobody"),
-    lambda d: d["instances"][0].update(owner="b"), lambda d: d["grants"].append({}),
-    lambda d: d["grants"].append({"subject": "A", "object": "b", "attributes": "c"}),
-    lambda d: d["grants"].append({"subject": "a", "object": "k", "attributes": "e"}),
-    lambda d: d["grants"].append({"subject": "a", "object": "k", "attributes": "x"}),
-    lambda d: d["grants"].append({"subject": "A", "object": "k", "attributes": "r"}),
-    lambda d: d["grants"].append({"subject": ["a"], "object": "k", "attributes": "r"}),
-    lambda d: d.update(users=None), lambda d: d.update(grants=[1]),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: d.pop("users"),
+        lambda d: d.update(schema=2),
+        lambda d: d.update(levels=3),
+        lambda d: d["users"].append(d["users"][0]),
+        lambda d: d["users"][0].update(level=4),
+        lambda d: d["users"][0].update(may=[1]),
+        lambda d: d["instances"][0].update(owner="nobody"),
+        lambda d: d["instances"][0].update(owner="b"),
+        lambda d: d["grants"].append({}),
+        lambda d: d["grants"].append({"subject": "A", "object": "b", "attributes": "c"}),
+        lambda d: d["grants"].append({"subject": "a", "object": "k", "attributes": "e"}),
+        lambda d: d["grants"].append({"subject": "a", "object": "k", "attributes": "x"}),
+        lambda d: d["grants"].append({"subject": "A", "object": "k", "attributes": "r"}),
+        lambda d: d["grants"].append({"subject": ["a"], "object": "k", "attributes": "r"}),
+        lambda d: d.update(users=None),
+        lambda d: d.update(grants=[1]),
+    ],
+)
 def test_a_policy_that_cannot_be_is_refused(spoil):
     data = json.loads(json.dumps(monitor().dump()))
     spoil(data)
@@ -276,17 +293,37 @@ def test_a_policy_that_cannot_be_is_refused(spoil):
 
 def test_no_rule_reads_more_cells_because_there_are_more_instances():
     """Reads and changes of a whole turn and of a release, with 10 and with 2,000 other instances about."""
+
     def work(others):
         m = monitor()
         for n in range(others):
             m.name(f"i{n}", INSTANCE, "A")
-            for request in (create(f"i{n}"), give("A", f"i{n}", "c"), give(f"i{n}", "l", "c"), connect("A", f"i{n}"),
-                            connect(f"i{n}", "l")):
+            for request in (
+                create(f"i{n}"),
+                give("A", f"i{n}", "c"),
+                give(f"i{n}", "l", "c"),
+                connect("A", f"i{n}"),
+                connect(f"i{n}", "l"),
+            ):
                 m.require(request)
-        made = [m.require(request) for request in (
-            switch("k", "a"), append("a", "k"), move("a", "k", 2), Request("loadkey", "a", "k"),
-            Request("process", "k", "k"), move("a", "k", 3), read("a", "k"), switch("k", "b"),
-            rescind("a", "k", "c"), connect("a", "l"), switch("l", "a"), release("A", "a", "c"), destroy("a"))]
+        made = [
+            m.require(request)
+            for request in (
+                switch("k", "a"),
+                append("a", "k"),
+                move("a", "k", 2),
+                Request("loadkey", "a", "k"),
+                Request("process", "k", "k"),
+                move("a", "k", 3),
+                read("a", "k"),
+                switch("k", "b"),
+                rescind("a", "k", "c"),
+                connect("a", "l"),
+                switch("l", "a"),
+                release("A", "a", "c"),
+                destroy("a"),
+            )
+        ]
         return [(d.rule, len(d.reads), len(d.changes)) for d in made]
 
     assert work(10) == work(2000)

@@ -76,7 +76,7 @@ def test_violations_can_be_asked_of_some_objects_alone():
 
 
 def test_the_page_names_the_properties_in_this_order():
-    table, = page.tables("Properties")
+    (table,) = page.tables("Properties")
     assert [(row[0], row[1]) for row in table[1:]] == [(str(n), name) for n, name in enumerate(PROPERTIES, 1)]
 
 

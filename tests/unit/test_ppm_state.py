@@ -15,8 +15,15 @@ def state():
     state.name("A", USER)
     state.name("a", INSTANCE, "A")
     state.name("k", CARD)
-    for request in (create("A"), create("a"), create("k"), instruct("k"), give("A", "a", "c"), give("a", "k", "c"),
-                    connect("A", "a")):
+    for request in (
+        create("A"),
+        create("a"),
+        create("k"),
+        instruct("k"),
+        give("A", "a", "c"),
+        give("a", "k", "c"),
+        connect("A", "a"),
+    ):
         state.apply(decide(state, request).changes)
     return state
 
@@ -75,13 +82,24 @@ def test_restore_gives_the_state_that_was_seen(state):
     assert state.snapshot() == seen and not indexes(state)
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("A", USER), "named already"), (("x", "guest"), "kind"), (("m", USER), "named already"),
-    (("x", "m"), "kind"), (("x", INSTANCE), "owner"), (("x", INSTANCE, "k"), "owner"),
-    (("x", INSTANCE, "nobody"), "owner"), (("x", USER, "A"), "cannot have an owner"),
-    (("x", USER, None, [2]), "levels"), (("x", USER, None, []), "levels"), (("x", CARD, None, [3]), "levels"),
-    ((1.5, USER), "key"), ((None, USER), "key"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("A", USER), "named already"),
+        (("x", "guest"), "kind"),
+        (("m", USER), "named already"),
+        (("x", "m"), "kind"),
+        (("x", INSTANCE), "owner"),
+        (("x", INSTANCE, "k"), "owner"),
+        (("x", INSTANCE, "nobody"), "owner"),
+        (("x", USER, "A"), "cannot have an owner"),
+        (("x", USER, None, [2]), "levels"),
+        (("x", USER, None, []), "levels"),
+        (("x", CARD, None, [3]), "levels"),
+        ((1.5, USER), "key"),
+        ((None, USER), "key"),
+    ],
+)
 def test_a_name_that_cannot_be_is_an_error(state, arguments, says):
     with pytest.raises(ValueError, match=says):
         state.name(*arguments)

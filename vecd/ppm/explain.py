@@ -14,9 +14,23 @@ from vecd.ppm.state import LETTERS, MANAGER, Cell, Key, State, letters
 
 # What people may write for a rule: an attribute stands for getting it.
 OPERATIONS = {
-    "c": "R1", "a": "R2", "w": "R3", "r": "R4", "e": "R5",
-    "connect": "R1", "append": "R2", "write": "R3", "read": "R4", "instruct": "R5", "release": "R6", "create": "R7",
-    "destroy": "R8", "give": "R9", "rescind": "R10", "level": "R11", "switch": "R12",
+    "c": "R1",
+    "a": "R2",
+    "w": "R3",
+    "r": "R4",
+    "e": "R5",
+    "connect": "R1",
+    "append": "R2",
+    "write": "R3",
+    "read": "R4",
+    "instruct": "R5",
+    "release": "R6",
+    "create": "R7",
+    "destroy": "R8",
+    "give": "R9",
+    "rescind": "R10",
+    "level": "R11",
+    "switch": "R12",
 }
 
 STEPS_MAX = 64
@@ -25,8 +39,17 @@ STEPS_MAX = 64
 _IN_TURN = frozenset(("R2", "R4", "R6", "R11", "R12", "submit"))
 
 
-def explain(state: State, subject: Key, object: Key, what: str, *, operation: str = "", to: Key | None = None,
-            level: int | None = None, next: Key | None = None) -> dict[str, Any]:
+def explain(
+    state: State,
+    subject: Key,
+    object: Key,
+    what: str,
+    *,
+    operation: str = "",
+    to: Key | None = None,
+    level: int | None = None,
+    next: Key | None = None,
+) -> dict[str, Any]:
     """
     The decision on one request, its rule and reason, every cell it read, and what would make it a yes.
 
@@ -63,8 +86,16 @@ def explain(state: State, subject: Key, object: Key, what: str, *, operation: st
     return answer
 
 
-def question(subject: Key, object: Key, what: str, *, operation: str = "", to: Key | None = None,
-             level: int | None = None, next: Key | None = None) -> Request:
+def question(
+    subject: Key,
+    object: Key,
+    what: str,
+    *,
+    operation: str = "",
+    to: Key | None = None,
+    level: int | None = None,
+    next: Key | None = None,
+) -> Request:
     """The request that is meant: `explain` says how."""
     word = operation or what
     rule = OPERATIONS.get(word, word) if type(word) is str else word

@@ -33,8 +33,9 @@ class Levels:
 
     def __post_init__(self) -> None:
         if type(self.count) is not int or self.count < 4:
-            raise ValueError(f"the model needs at least 4 levels, not {self.count!r}: "
-                             "manager, card using, instances, free cards")
+            raise ValueError(
+                f"the model needs at least 4 levels, not {self.count!r}: manager, card using, instances, free cards"
+            )
 
     @property
     def free(self) -> Level:

@@ -64,8 +64,14 @@ class Monitor:
 
     # ---- the world
 
-    def name(self, key: Key, kind: str, owner: Key | None = None, may: Iterable[Level] | None = None,
-             words: str | None = None) -> None:
+    def name(
+        self,
+        key: Key,
+        kind: str,
+        owner: Key | None = None,
+        may: Iterable[Level] | None = None,
+        words: str | None = None,
+    ) -> None:
         """`key` may come to exist (R7) from now on. Raises ValueError where the model has no such entity."""
         self.state.name(key, kind, owner, may, words)
 
@@ -137,9 +143,17 @@ class Monitor:
             return ()
         return tuple(sorted(cards & state.live, key=str))
 
-    def observe_card(self, card: Key, *, status: str = KEEP, current: Key | None = KEEP, held: int = KEEP,
-                     context: Key | None = KEEP, output: Key | None = KEEP,
-                     keys: Iterable[Key] = KEEP) -> tuple[Change, ...]:
+    def observe_card(
+        self,
+        card: Key,
+        *,
+        status: str = KEEP,
+        current: Key | None = KEEP,
+        held: int = KEEP,
+        context: Key | None = KEEP,
+        output: Key | None = KEEP,
+        keys: Iterable[Key] = KEEP,
+    ) -> tuple[Change, ...]:
         """
         What was seen in the card word (status, current, held: the byte of the slot owner) and in the card process
         (context, output, keys) is in the state; what was not looked at stays. Returns the cells that changed.
@@ -150,8 +164,9 @@ class Monitor:
         """
         state = self.state
         if card not in state.live or state.kind(card) != CARD:
-            raise Integrity(f"{state.words(card)} is no live card, so nothing can be seen there",
-                            hint="vecctl card list")
+            raise Integrity(
+                f"{state.words(card)} is no live card, so nothing can be seen there", hint="vecctl card list"
+            )
         before = state.current.get(card)
         seen = _Seen(
             status=state.status_of(card) if status is KEEP else status,
@@ -168,8 +183,11 @@ class Monitor:
             seen.held = C
         wrong = _impossible(state, card, seen)
         if wrong:
-            raise Integrity(f"{state.words(card)} shows what no rule allows: {wrong}", object=state.words(card),
-                            hint="the card is to be taken out of service: vecctl card list")
+            raise Integrity(
+                f"{state.words(card)} shows what no rule allows: {wrong}",
+                object=state.words(card),
+                hint="the card is to be taken out of service: vecctl card list",
+            )
         changes = tuple(_observed(state, card, seen))
         state.apply(changes)
         if seen.keys is not None:
@@ -197,8 +215,10 @@ class Monitor:
             "levels": state.levels.count,
             "users": sorted(rows[USER], key=lambda row: str(row["key"])),
             "instances": sorted(rows[INSTANCE], key=lambda row: str(row["key"])),
-            "grants": [{"subject": s, "object": o, "attributes": letters(byte)}
-                       for (s, o), byte in sorted(grants.items(), key=str)],
+            "grants": [
+                {"subject": s, "object": o, "attributes": letters(byte)}
+                for (s, o), byte in sorted(grants.items(), key=str)
+            ],
         }
 
     @classmethod
@@ -226,23 +246,29 @@ class Monitor:
                 else:
                     monitor.pending[subject, object] = byte
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise ConfigError(f"the policy is not well formed: {type(problem).__name__}: {problem}",
-                              hint="restore it from a backup, or remove it and add the guests again") from problem
+            raise ConfigError(
+                f"the policy is not well formed: {type(problem).__name__}: {problem}",
+                hint="restore it from a backup, or remove it and add the guests again",
+            ) from problem
         return monitor
 
     def _load(self, request: Request, row: Mapping[str, Any]) -> None:
         decision = self.ask(request)
         if not decision:
-            raise ConfigError(f"the policy has an entry that the rules refuse: {dict(row)!r}", rule=decision.rule,
-                              reason=decision.reason)
+            raise ConfigError(
+                f"the policy has an entry that the rules refuse: {dict(row)!r}",
+                rule=decision.rule,
+                reason=decision.reason,
+            )
 
     def restore(self, card: Key) -> list[Decision]:
         """The pending rights on a card that is live again are given, by R9; the decisions, all yes."""
         pairs = sorted((pair for pair in self.pending if pair[1] == card), key=str)
         decisions = []
         for instance, _ in pairs:
-            decisions += [self.require(requests.give(instance, card, letter))
-                          for letter in letters(self.pending[instance, card])]
+            decisions += [
+                self.require(requests.give(instance, card, letter)) for letter in letters(self.pending[instance, card])
+            ]
             del self.pending[instance, card]
         return decisions
 
@@ -260,9 +286,15 @@ class Monitor:
 def denied(state: State, decision: Decision) -> Denied:
     """A refusal as the error that travels: whatever fails while deciding is a Denied."""
     request = decision.request
-    return Denied(decision.reason, rule=decision.rule, reason=decision.reason, hint=decision.next,
-                  subject=state.words(request.subject), object=state.words(request.object),
-                  property=decision.property)
+    return Denied(
+        decision.reason,
+        rule=decision.rule,
+        reason=decision.reason,
+        hint=decision.next,
+        subject=state.words(request.subject),
+        object=state.words(request.object),
+        property=decision.property,
+    )
 
 
 _WITHOUT_CARD = frozenset(("R5", "R7", "R9"))
@@ -273,8 +305,9 @@ class _Seen:
 
     __slots__ = ("context", "current", "held", "keys", "output", "status")
 
-    def __init__(self, status: str, current: Key | None, context: Key | None, output: Key | None,
-                 keys: frozenset[Key] | None) -> None:
+    def __init__(
+        self, status: str, current: Key | None, context: Key | None, output: Key | None, keys: frozenset[Key] | None
+    ) -> None:
         self.status, self.current, self.held = status, current, 0
         self.context, self.output, self.keys = context, output, keys
 
@@ -294,8 +327,10 @@ def _impossible(state: State, k: Key, seen: _Seen) -> str:
         if not seen.held & C:
             return f"a slot owner {state.words(seen.current)} without c"
         if seen.held & ~state.may(seen.current, k):
-            return (f"{state.words(seen.current)} holds {letters(seen.held)}, and M allows "
-                    f"{letters(state.may(seen.current, k)) or 'nothing'}")
+            return (
+                f"{state.words(seen.current)} holds {letters(seen.held)}, and M allows "
+                f"{letters(state.may(seen.current, k)) or 'nothing'}"
+            )
         if seen.status == IN_USE and seen.held & (R | W):
             return f"{state.words(seen.current)} holds {letters(seen.held)} in using"
     for what, whose in (("engine", seen.context), ("output buffer", seen.output)):
@@ -338,8 +373,10 @@ def _observed(state: State, k: Key, seen: _Seen) -> Iterable[Change]:
     else:
         level = state.levels.lowest_instance
     for table, old, new in (
-        ("status", state.status_of(k), status), ("level", state.level[k], level),
-        ("current", state.current.get(k), current), ("context", state.context.get(k), seen.context),
+        ("status", state.status_of(k), status),
+        ("level", state.level[k], level),
+        ("current", state.current.get(k), current),
+        ("context", state.context.get(k), seen.context),
         ("output", state.output.get(k), seen.output),
     ):
         if old != new:

@@ -80,8 +80,9 @@ def simple_security(state: State, scope: Scope = None) -> list[str]:
             if not byte & C:
                 found.append(f"b[{s}][{o}] has {letters(byte)} without c")
             if not dominates(level.get(s, 99), level.get(o, 0)):
-                found.append(f"b[{s}][{o}] has {letters(byte)}, but f({s})=L{level.get(s)} is below "
-                             f"f({o})=L{level.get(o)}")
+                found.append(
+                    f"b[{s}][{o}] has {letters(byte)}, but f({s})=L{level.get(s)} is below f({o})=L{level.get(o)}"
+                )
     return found
 
 
@@ -107,8 +108,11 @@ def star(state: State, scope: Scope = None) -> list[str]:
 @_property("discretionary")
 def discretionary(state: State, scope: Scope = None) -> list[str]:
     """3. Nothing is held that may not be asked for."""
-    return [f"b[{s}][{o}] = {letters(byte)} is not within M[{s}][{o}] = {letters(state.may(s, o))}"
-            for s, o, byte in _held(state, scope) if byte & ~state.may(s, o)]
+    return [
+        f"b[{s}][{o}] = {letters(byte)} is not within M[{s}][{o}] = {letters(state.may(s, o))}"
+        for s, o, byte in _held(state, scope)
+        if byte & ~state.may(s, o)
+    ]
 
 
 @_property("type")
@@ -141,18 +145,27 @@ def typed(state: State, scope: Scope = None) -> list[str]:
 @_property("top")
 def top(state: State, scope: Scope = None) -> list[str]:
     """5. L1 is the manager's, and only the manager's."""
-    return [f"{state.words(key)} is at L{level}" for key, level in _levels(state, scope)
-            if (level == TOP) != (key == MANAGER)]
+    return [
+        f"{state.words(key)} is at L{level}"
+        for key, level in _levels(state, scope)
+        if (level == TOP) != (key == MANAGER)
+    ]
 
 
 @_property("virtual")
 def virtual(state: State, scope: Scope = None) -> list[str]:
     """6. Everything live is at a level that it may take, and nothing else has a level."""
-    found = [f"{state.words(key)} is at L{level}, which it may not take" for key, level in _levels(state, scope)
-             if level not in state.world[key].may]
-    found += [f"{state.words(key)} has {'a' if key in state.level else 'no'} level and is "
-              f"{'live' if key in state.live else 'not live'}"
-              for key in (state.world if scope is None else scope) if (key in state.live) != (key in state.level)]
+    found = [
+        f"{state.words(key)} is at L{level}, which it may not take"
+        for key, level in _levels(state, scope)
+        if level not in state.world[key].may
+    ]
+    found += [
+        f"{state.words(key)} has {'a' if key in state.level else 'no'} level and is "
+        f"{'live' if key in state.live else 'not live'}"
+        for key in (state.world if scope is None else scope)
+        if (key in state.live) != (key in state.level)
+    ]
     return found
 
 
@@ -164,19 +177,23 @@ def status(state: State, scope: Scope = None) -> list[str]:
         st, f, cur = state.status_of(k), state.level.get(k, 0), state.current.get(k)
         empty = not _map(state, k) and k not in state.context and k not in state.output
         if not (st == FREE) == (f == state.levels.free) == empty:
-            found.append(f"{k} is {st} at L{f}, and {'nobody' if empty else 'somebody'} is on it: free, "
-                         f"L{state.levels.free} and empty go together")
+            found.append(
+                f"{k} is {st} at L{f}, and {'nobody' if empty else 'somebody'} is on it: free, "
+                f"L{state.levels.free} and empty go together"
+            )
         if st == FREE and (cur is not None or state.keys[k]):
             found.append(f"{k} is free, and has a slot owner or a key slot")
         if (st == IN_USE) != (f == USING):
             found.append(f"{k} is {st} at L{f}: using and L{USING} go together")
         if st == CONTROL and cur is not None and f != state.level.get(cur):
             found.append(f"{k} is in control of {cur} at L{f}, and not at the level of {cur}")
-    found += [f"{k} is not live and has a status, slot owner, data or key slots"
-              for k in (state.world if scope is None else scope)
-              if state.world[k].kind == CARD and k not in state.live
-              and (k in state.status or k in state.current or k in state.context or k in state.output
-                   or state.keys[k])]
+    found += [
+        f"{k} is not live and has a status, slot owner, data or key slots"
+        for k in (state.world if scope is None else scope)
+        if state.world[k].kind == CARD
+        and k not in state.live
+        and (k in state.status or k in state.current or k in state.context or k in state.output or state.keys[k])
+    ]
     return found
 
 
@@ -186,8 +203,11 @@ def slot(state: State, scope: Scope = None) -> list[str]:
     found = []
     for k in _cards(state, scope):
         cur = state.current.get(k)
-        found += [f"b[{s}][{k}] = {letters(byte)}, and the slot of {k} belongs to {cur}"
-                  for s, byte in state.b[k].items() if byte & WORKING and s != cur]
+        found += [
+            f"b[{s}][{k}] = {letters(byte)}, and the slot of {k} belongs to {cur}"
+            for s, byte in state.b[k].items()
+            if byte & WORKING and s != cur
+        ]
         if cur is not None and not state.holds(cur, k) & C:
             found.append(f"{cur} owns the slot of {k} and is not connected to it")
     return found
@@ -199,17 +219,23 @@ def residue(state: State, scope: Scope = None) -> list[str]:
     found = []
     for k in _cards(state, scope):
         cur, ctx, out = state.current.get(k), state.context.get(k), state.output.get(k)
-        found += [f"the {what} of {k} is of {whose}, and the slot is of {cur}"
-                  for what, whose in (("engine", ctx), ("output", out))
-                  if cur is not None and whose not in (None, cur)]
+        found += [
+            f"the {what} of {k} is of {whose}, and the slot is of {cur}"
+            for what, whose in (("engine", ctx), ("output", out))
+            if cur is not None and whose not in (None, cur)
+        ]
         if ctx is not None and state.status_of(k) != IN_USE:
             found.append(f"private data of {ctx} is in {k}, which is {state.status_of(k)} and not using")
         if ctx is not None and out is not None and ctx != out:
             found.append(f"{k} has data of {ctx} in its engine and of {out} in its output buffer")
-        found += [f"{k} names {whose}, which is no live instance" for whose in (ctx, out)
-                  if whose is not None and (whose not in state.live or state.world[whose].kind != INSTANCE)]
-        found += [f"{whose} has a key slot in {k} and is not connected to it"
-                  for whose in state.keys[k] - _map(state, k)]
+        found += [
+            f"{k} names {whose}, which is no live instance"
+            for whose in (ctx, out)
+            if whose is not None and (whose not in state.live or state.world[whose].kind != INSTANCE)
+        ]
+        found += [
+            f"{whose} has a key slot in {k} and is not connected to it" for whose in state.keys[k] - _map(state, k)
+        ]
     return found
 
 
@@ -242,6 +268,8 @@ def indexes(state: State) -> list[str]:
         if key != MANAGER:
             fresh.name(key, entity.kind, entity.owner, entity.may, entity.words)
     fresh.restore(state.snapshot())
-    return [f"the index {name} is {getattr(state, name)}, and the cells say {getattr(fresh, name)}"
-            for name in ("granted", "instances", "mapped", "connected", "armed", "turns", "mentioned")
-            if getattr(state, name) != getattr(fresh, name)]
+    return [
+        f"the index {name} is {getattr(state, name)}, and the cells say {getattr(fresh, name)}"
+        for name in ("granted", "instances", "mapped", "connected", "armed", "turns", "mentioned")
+        if getattr(state, name) != getattr(fresh, name)
+    ]

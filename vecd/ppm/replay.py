@@ -43,13 +43,16 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
             try:
                 state = world(entry["world"])
             except ValueError as problem:
-                raise Malformed(f"line {number}: this is no world: {problem}",
-                                hint="see vecctl model replay --help") from problem
+                raise Malformed(
+                    f"line {number}: this is no world: {problem}", hint="see vecctl model replay --help"
+                ) from problem
             shown = _dumps(state_json(state))
             continue
         if state is None:
-            raise Malformed(f"line {number}: the first line of a trace has to be a world",
-                            hint='{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}')
+            raise Malformed(
+                f"line {number}: the first line of a trace has to be a world",
+                hint='{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}',
+            )
         request, wrong = request_of(entry)
         if wrong:
             yield _answer(UNCLEAR, request.rule, wrong, shown)
@@ -70,8 +73,7 @@ def _parse(line: str) -> Any:
 
 def _answer(answer: str, rule: Any, reason: str, shown: str) -> str:
     name = rule[:20] if type(rule) is str else None
-    return (f'{{"decision": {_dumps(answer)}, "rule": {_dumps(name)}, "reason": {_dumps(reason)}, '
-            f'"state": {shown}}}')
+    return f'{{"decision": {_dumps(answer)}, "rule": {_dumps(name)}, "reason": {_dumps(reason)}, "state": {shown}}}'
 
 
 def world(data: Any) -> State:
@@ -91,8 +93,10 @@ def world(data: Any) -> State:
         state.name(instance, INSTANCE, owner)
     for card in cards:
         state.name(card, CARD)
-        state.restore(state.snapshot() | {("live", None, card, True), ("level", None, card, state.levels.free),
-                                          ("M", MANAGER, card, E)})
+        state.restore(
+            state.snapshot()
+            | {("live", None, card, True), ("level", None, card, state.levels.free), ("M", MANAGER, card, E)}
+        )
     return state
 
 
@@ -101,8 +105,15 @@ def request_of(entry: Any) -> tuple[Request, str]:
     if not isinstance(entry, dict) or ("rule" in entry) == ("op" in entry):
         return Request("", "", ""), "the line is not an object with a rule or an op"
     rule = entry["rule"] if "rule" in entry else entry["op"]
-    request = Request(rule, entry.get("subject"), entry.get("object"), entry.get("attribute"), entry.get("to"),
-                      entry.get("level"), entry.get("next"))
+    request = Request(
+        rule,
+        entry.get("subject"),
+        entry.get("object"),
+        entry.get("attribute"),
+        entry.get("to"),
+        entry.get("level"),
+        entry.get("next"),
+    )
     if type(rule) is not str or rule not in RULES or (rule[0] == "R") != ("rule" in entry):
         return request, f"there is no {'rule' if 'rule' in entry else 'operation'} {rule!r:.40}"
     if rule == "R12" and "next" not in entry:
@@ -118,15 +129,26 @@ def state_json(state: State) -> dict[str, Any]:
         "b": _matrix(state.b),
         "live": sorted(state.live, key=str),
         "level": {str(key): state.level[key] for key in sorted(state.level, key=str)},
-        "cards": {str(k): {"status": state.status_of(k), "current": current(k), "context": context(k),
-                           "output": output(k), "keys": sorted(state.keys[k], key=str)}
-                  for k in sorted(state.keys, key=str) if k in state.live},
+        "cards": {
+            str(k): {
+                "status": state.status_of(k),
+                "current": current(k),
+                "context": context(k),
+                "output": output(k),
+                "keys": sorted(state.keys[k], key=str),
+            }
+            for k in sorted(state.keys, key=str)
+            if k in state.live
+        },
     }
 
 
 def _matrix(columns: dict[Any, dict[Any, int]]) -> dict[str, str]:
-    return {f"{s}>{o}": letters(byte) for o, column in sorted(columns.items(), key=_first)
-            for s, byte in sorted(column.items(), key=_first)}
+    return {
+        f"{s}>{o}": letters(byte)
+        for o, column in sorted(columns.items(), key=_first)
+        for s, byte in sorted(column.items(), key=_first)
+    }
 
 
 def _first(item: tuple[Any, Any]) -> str:
