@@ -8,7 +8,6 @@ which anything went wrong is closed: half a frame on a stream cannot be taken ba
 
 from __future__ import annotations
 
-import contextlib
 import select
 import socket
 from collections import deque
@@ -219,9 +218,3 @@ class Channel:
         data_start = iv_end + header.aad_len
         data_end = data_start + header.data_len
         return Reply(header, bytes(body[:iv_end]), body[data_start:data_end], bytes(body[data_end:]))
-
-    def abandon(self) -> None:
-        """Close this process's copy of the descriptor without a word: it belongs to the parent of a fork."""
-        with contextlib.suppress(OSError):
-            self._sock.close()
-        self.closed = True

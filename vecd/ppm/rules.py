@@ -12,7 +12,7 @@ it writes nothing: a yes carries the changes, `State.apply` makes them. A `no` a
 it is `?`. (docs/model.md, "Rules", row by row; the fixes H1..H16 are explained there.)
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from vecd.ppm.levels import USING, Level, dominates
@@ -748,8 +748,3 @@ def _no_instruction(look: Look, request: Request, o: Key) -> Decision:
 
 def _levels(may: Iterable[Level]) -> str:
     return " ".join(f"L{level}" for level in sorted(may))
-
-
-def rules_that(kinds: tuple[str, str]) -> Iterator[str]:
-    """The names of the rules that may be asked with these kinds of subject and object."""
-    return (entry.name for entry in RULES.values() if kinds in entry.pairs)

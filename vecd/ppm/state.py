@@ -78,15 +78,7 @@ class Change(NamedTuple):
     new: Any
 
 
-class Read(NamedTuple):
-    """One cell and the value that was found there."""
-
-    table: str
-    subject: Key | None
-    object: Key
-    value: Any
-
-
+# One cell that was read, and the value that was found there: table, subject, object, value.
 Cell = tuple[str, Key | None, Key, Any]
 
 

@@ -283,10 +283,6 @@ class AttachSigned(NamedTuple):
     h: bytes
 
 
-class AttachInner(NamedTuple):
-    ck: bytes
-
-
 class AttachTag(NamedTuple):
     sid: bytes
     i: bytes

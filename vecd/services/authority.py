@@ -25,6 +25,7 @@ from typing import Any
 
 from vecd.base import events, ipc, log, notify
 from vecd.base.config import Config
+from vecd.base.durable import sync_folder
 from vecd.base.errors import EXIT_OK, Caller, ConfigError, Exhausted, ProtocolRefused, VecError
 from vecd.base.paths import Paths
 from vecd.base.start import Start, begin, lock_down
@@ -61,11 +62,7 @@ def write_whole(path: Path, text: str, mode: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(path.parent)
 
 
 def open_state(state: Path) -> tuple[suites.PrivateKeys, Store]:

@@ -12,6 +12,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from vecd.base.durable import sync_folder
 from vecd.base.errors import ConfigError, Failed, VecError
 from vecd.protocol.identity import Identity, Invitation
 
@@ -98,11 +99,7 @@ def write(path: Path, content: bytes | memoryview) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

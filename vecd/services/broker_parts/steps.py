@@ -92,8 +92,7 @@ class Steps:
         clock.lap("3")
         both = await self._authority.call("ca.verify", {"body": message3})
         clock.lap("4")
-        await self._connect(guest, instance, card.id)
-        self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
+        await self._admit(guest, instance, card)
         clock.lap("R1")
         to_card, message6 = relay.certified(both["to_card"], both["to_user"], time.monotonic())
         await card.call("verify.accept", {"body": to_card.body})
@@ -223,11 +222,15 @@ class Steps:
         """The guard decided that this instance is connected to the card; raises Denied by the rule that refuses."""
         await self._guard.call("guest.connect", {"id_u": guest.id_u, "instance": instance, "card": id_c})
 
+    async def _admit(self, guest: GuestConnection, instance: bytes, card: CardChannel) -> None:
+        """The instance is connected, and a sign of life was seen of it just now."""
+        await self._connect(guest, instance, card.id)
+        self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
+
     async def _still_connected(self, guest: GuestConnection, instance: bytes, card: CardChannel) -> None:
         """An instance that was idle and let go between two steps of its start-up is connected again, by the rules."""
         if not self._linger.knows(card.name, instance):
-            await self._connect(guest, instance, card.id)
-            self._linger.touched(card.name, instance, guest.id_u, time.monotonic())
+            await self._admit(guest, instance, card)
 
     async def _released(self, card: CardChannel, id_u: bytes, instance: bytes) -> None:
         await self._guard.call("guest.release", {"id_u": id_u, "instance": instance, "card": card.id})

@@ -15,6 +15,7 @@ from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vecd.base.durable import sync_folder
 from vecd.base.errors import ConfigError, Failed
 
 SCHEMA = 1
@@ -286,11 +287,7 @@ def store(path: Path, register: Register) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.rename(fresh, path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_folder(path.parent)
     except OSError as error:
         raise Failed(
             f"{path} cannot be written: {error.strerror}",
