@@ -20,7 +20,7 @@ setup: ## Debian packages, .venv with pinned versions, the C extension; does not
 build: setup ## the C extension (part of setup)
 
 check: setup lint ## lint, style, unit, model and C tests: no root, under two minutes; what each commit passes
-	$(PY) -m pytest -n auto $(QUICK) $(ARGS)
+	$(PY) -m pytest -n auto -m "not minutes" $(QUICK) $(ARGS)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
@@ -43,14 +43,17 @@ test-style: setup ## layers, doors, documents, exit codes, C warnings
 test-unit: setup ## one module at a time
 	$(PY) -m pytest tests/unit $(ARGS)
 
-test-model: setup ## the rules on every reachable state of small worlds
-	$(PY) -m pytest tests/model $(ARGS)
+test-model: setup ## the proofs of docs/model.md at their smaller scopes: under three minutes
+	$(PY) -m pytest -n auto tests/model tests/cext $(ARGS)
 
 test-cext: setup ## the card word in C: every interleaving of its steps, and threads
 	$(PY) -m pytest tests/cext $(ARGS)
 
-prove: setup ## the rules on the larger worlds as well: minutes, not part of test
-	$(PY) -m pytest tests/model -m prove $(ARGS)
+prove: setup ## every proof of docs/model.md at its whole scope: under an hour
+	VECD_PROVE=1 $(PY) -m pytest -n auto tests/model tests/cext $(ARGS)
+
+figures: setup ## make the generated parts of docs/ anew
+	$(PY) -m tests.model.generate
 
 test-conformance: setup ## one behaviour suite, run against every card driver
 	$(PY) -m pytest tests/conformance $(ARGS)
@@ -65,5 +68,5 @@ clean: ## remove build/, the C extension and caches; .venv stays
 	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup build check lint format demo test test-style test-unit test-model test-cext prove \
+.PHONY: help setup build check lint format figures demo test test-style test-unit test-model test-cext prove \
 	test-conformance test-integration bench-quick clean

@@ -1,13 +1,21 @@
 """Every state that the real rules reach in small worlds, and what holds in all of them."""
 
 from collections import defaultdict
-from functools import cache
 
 import pytest
 
-from tests.model import page
-from tests.model.explore import explore
-from tests.model.worlds import STATIC, do, empty, entities, made, requests
+from tests.model.explored import (
+    come_and_go,
+    come_and_go_alone,
+    every_attribute,
+    five_levels,
+    reached,
+    rights_change,
+    three_instances,
+    two_cards,
+    user_data,
+)
+from tests.model.worlds import do, entities
 from vecd.ppm.explain import plan
 from vecd.ppm.levels import USING
 from vecd.ppm.properties import indexes, violations
@@ -17,69 +25,6 @@ from vecd.ppm.state import CARD, FREE, INSTANCE, USER, C
 
 # A busy machine may take long; what is held is the answer, not the time.
 pytestmark = pytest.mark.limit(900)
-
-
-def on_cards(state, *more):
-    """What guests and cards ask on cards, and who connects: of users on instances c alone, the rest shows elsewhere."""
-    return [
-        r
-        for r in requests(state, rules=STATIC)
-        if state.kind(r.object) == CARD or r.rule == "R1" or (r.rule == "R6" and r.attribute == "c")
-    ] + list(more)
-
-
-def three_instances():
-    state = made("AB", ("aA", "bB", "cA"))
-    return state, on_cards(state)
-
-
-def rights_change():
-    state = made(rights="rac")
-    changes = [
-        r
-        for r in requests(state, rules=("R9", "R10"), attributes="rc")
-        if r.attribute == "c" or (r.to, r.object) == ("a", "k")
-    ]
-    return state, [r for r in on_cards(state, *changes) if r.rule not in ("R3", "config")]
-
-
-def every_attribute():
-    state = made("A", ("aA",))
-    return state, requests(state, rules=STATIC)
-
-
-def come_and_go():
-    state = empty()
-    wanted = requests(
-        state,
-        rules=STATIC | {"R5", "R7", "R8", "R9", "R10"} - {"R3", "config", "put", "get", "fetch"},
-        attributes="c",
-        levels=(USING, 3),
-    )
-    # What an instance does once it is connected is seen in the other worlds.
-    wanted = [r for r in wanted if r.rule not in ("R2", "R4", "submit", "process") and r.subject != "b"]
-    return state, wanted + [Request("R9", "m", "k", "a", to="a"), Request("R2", "a", "k"), connect("b", "k")]
-
-
-def come_and_go_alone():
-    state = empty("A", ("aA",))
-    return state, requests(state, attributes="ace", levels=(USING, 3, 4))
-
-
-def five_levels():
-    state = made(levels=5, rights="rac")
-    return state, on_cards(state) + [r for r in requests(state, rules=("R11",)) if state.kind(r.object) == INSTANCE]
-
-
-def two_cards():
-    state = made(cards="kl", rights="rac")
-    return state, on_cards(state)
-
-
-def user_data():
-    state = made("A", ("aA", "bA"))
-    return state, requests(state, rules=STATIC, attributes="ac")
-
 
 WORLDS = (three_instances, rights_change, every_attribute, come_and_go, come_and_go_alone, five_levels)
 LARGER = (two_cards, user_data)
@@ -96,11 +41,6 @@ SIZES = {
     two_cards: 40000,
     user_data: 19000,
 }
-
-
-@cache
-def reached(world):
-    return explore(*world())
 
 
 @pytest.mark.parametrize("world", ALL)
@@ -227,79 +167,6 @@ def test_what_a_refusal_advises_makes_it_a_yes_in_every_state(world, every):
         ("R12", "status"),
         ("process", "residue"),
     }, dict(never)
-
-
-# ---- the state map of a card
-
-
-def place(state, k):
-    return state.status_of(k), state.current.get(k)
-
-
-def named(st, cur, owner):
-    """A state of the map: i is the owner before, j another."""
-    if st == FREE:
-        return "free"
-    return f"{st}, {'none' if cur is None else 'i' if cur == owner else 'j'}"
-
-
-def transitions(world):
-    """(from, event, to) of every card, over every transition that was reached."""
-    found = reached(world)
-    state, rows = found.state, set()
-    # Its own loop, not an index: the places of every state first.
-    cards = entities(state, CARD)
-    places = []
-    for here in found.states():
-        places.append(
-            {
-                k: (
-                    *place(here, k),
-                    frozenset(here.mapped[k]),
-                    k in here.live,
-                    k not in here.context and k not in here.output,
-                )
-                for k in cards
-            }
-        )
-    for number, out in enumerate(found.edges):
-        for which, after in out:
-            request = found.requests[which]
-            for k in cards:
-                (st, cur, mapped, live, clean), (st2, cur2, *_) = places[number][k], places[after][k]
-                if not live or (st, cur) == (st2, cur2):
-                    continue
-                rows.add(
-                    (
-                        named(st, cur, cur),
-                        event(state, request, k, cur, st2, cur2, mapped, clean),
-                        named(st2, cur2, cur),
-                    )
-                )
-    return rows
-
-
-def event(state, request, k, cur, st2, cur2, mapped, clean):
-    rule = request.rule
-    if rule == "R12":
-        if cur2 is None:
-            return "R12 to nobody" if mapped else "R12 to nobody, map empty"
-        return "R12 to i" if cur2 == cur else "R12 to j"
-    if rule == "R11":
-        return "R11 up" if request.level == USING else "R11 down"
-    if rule in ("R6", "R10") and request.attribute == "c":
-        who = request.subject if rule == "R6" else request.to
-        gone = {who} if state.kind(who) == INSTANCE else {request.object}
-        if mapped <= gone and clean:
-            return "last R6 c or R10 c, clean"
-        return f"R6 c or R10 c of {'i' if cur in gone else 'j'}"
-    return f"{rule} c" if rule == "R1" else rule
-
-
-def test_the_state_map_of_a_card_is_what_is_reachable_no_more_and_no_less():
-    derived = set().union(*(transitions(world) for world in (three_instances, rights_change, come_and_go)))
-    (table,) = page.tables("State map of a card")
-    assert derived == {tuple(row) for row in table[1:]}
 
 
 # ---- refusals

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.model.explore import explore
-from tests.model.test_exploration import five_levels, on_cards
+from tests.model.explored import five_levels, on_cards
 from tests.model.worlds import made, requests
 from vecd.ppm import rules
 from vecd.ppm.properties import violations

@@ -7,7 +7,7 @@ operation moves them, and go away where something is really overwritten: by `Dec
 
 from collections import deque
 
-from tests.model.test_exploration import on_cards
+from tests.model.explored import on_cards
 from tests.model.worlds import do, made
 from vecd.ppm.request import Request, append, read
 from vecd.ppm.rules import decide

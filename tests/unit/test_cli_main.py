@@ -247,6 +247,9 @@ def test_every_change_has_a_dry_run_that_sends_nothing(serve, capsys):
 
 def test_every_call_exists_and_needs_what_its_row_says():
     for command in main.COMMANDS:
+        if command.local or command.lines:
+            assert not command.call and not command.changes, command.name
+            continue
         row = CALLS[command.call]
         assert row.door == command.door and (row.needs == "change") == command.changes, command.name
 

@@ -5,7 +5,7 @@ output is the answer of the call itself, so a row says nothing about it.
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,11 @@ def never_loses(_options: Namespace) -> str:
     return ""
 
 
+def not_shown(_answer: Answer) -> str:
+    """For a verb whose lines are printed as they come."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Command:
     """What is typed (`noun verb`), what is sent (`call` at `door`) and what is shown."""
@@ -43,13 +48,18 @@ class Command:
     noun: str
     verb: str
     help: str
+    # "" for a verb that asks no daemon: it has `local` or `lines`.
     call: str
-    show: Callable[[Answer], str]
+    show: Callable[[Answer], str] = not_shown
     door: str = "admin"
     arguments: Callable[[ArgumentParser], None] = no_arguments
     request: Callable[[Namespace], dict[str, Any]] = no_request
     # After the answer, on this side: an enrolment file is written here. Returns what is printed.
     finish: Callable[[Answer, Namespace], Answer] = as_answered
+    # A verb that asks no daemon: its answer is made here, and shown like any other. Raises VecError.
+    local: Callable[[Namespace], Answer] | None = None
+    # The same for one that prints lines as they come, JSON or not: all of its output, with and without --json.
+    lines: Callable[[Namespace], Iterable[str]] | None = None
     # A change takes --dry-run; one that destroys something says what, and takes --yes.
     changes: bool = False
     loses: Callable[[Namespace], str] = never_loses

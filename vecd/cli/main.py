@@ -10,14 +10,14 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vecd.base.errors import Caller, Failed, Malformed, Unreachable, VecError
 from vecd.base.ipc import BlockingPeer
 from vecd.base.paths import Paths
-from vecd.cli import access_cmd, card_cmd, guest_cmd, output, status_cmd, token_cmd
+from vecd.cli import access_cmd, card_cmd, guest_cmd, model_cmd, output, status_cmd, token_cmd
 from vecd.cli.command import Answer, Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -26,6 +26,7 @@ COMMANDS: tuple[Command, ...] = (
     *guest_cmd.COMMANDS,
     *access_cmd.COMMANDS,
     *token_cmd.COMMANDS,
+    *model_cmd.COMMANDS,
 )
 
 NOUNS = {
@@ -34,6 +35,7 @@ NOUNS = {
     "guest": "guests and their instances",
     "access": "who may do what, and why",
     "token": "enrolment at the authority",
+    "model": "the rules alone: no daemon is asked, nothing is changed",
 }
 
 DOORS: Mapping[str, Callable[[Paths], Path]] = {
@@ -123,11 +125,36 @@ def ask(paths: Paths, door: str, call: str, request: dict[str, object]) -> Answe
         peer.close()
 
 
+# Lines that are printed at once: a call of write for each would take longer than making them.
+LINES = 512
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Every line as it comes, a few hundred at a time; what was made before an error is out before the error is."""
+    held: list[str] = []
+    try:
+        for line in lines:
+            held.append(line)
+            if len(held) >= LINES:
+                output.print_answer("\n".join(held))
+                held.clear()
+    finally:
+        if held:
+            output.print_answer("\n".join(held))
+
+
 def _run(options: argparse.Namespace) -> None:
     command: Command = options.command
+    if command.lines:
+        _print_lines(command.lines(options))
+        return
+    if command.local:
+        answer = command.local(options)
+        output.print_answer(output.answer_json(answer) if options.json else command.show(answer))
+        return
     request = command.request(options)
     if command.changes and options.dry_run:
-        answer: Answer = {"dry_run": True, "door": command.door, "call": command.call, "args": request}
+        answer = {"dry_run": True, "door": command.door, "call": command.call, "args": request}
         text = f"would send {command.call} to {command.door}: {request}"
         output.print_answer(output.answer_json(answer) if options.json else text)
         return

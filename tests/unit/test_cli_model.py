@@ -1,0 +1,77 @@
+"""vecctl model: the rules alone, over the command that people type."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vecd.cli import main
+
+TEXT = (Path(__file__).parents[2] / "docs/vecctl.md").read_text()
+WORLD = {"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}
+
+
+def replay(tmp_path, capsys, *lines, options=()):
+    """Exit code, answers, stderr."""
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(
+        b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+    )
+    code = main.main(["model", "replay", str(path), *options])
+    said = capsys.readouterr()
+    return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+
+def test_the_sample_of_the_document_is_what_is_printed(tmp_path, capsys):
+    section = TEXT[TEXT.index("### `vecctl model replay") :]
+    world, request, _, answer = re.findall(r"^(?:\$ vecctl.*|\{.*\})$", section, re.M)
+    code, answers, err = replay(tmp_path, capsys, json.loads(world), json.loads(request))
+    assert (code, answers, err) == (0, [json.loads(answer)], "")
+
+
+def test_every_request_gets_one_line_and_what_is_none_a_question_mark(tmp_path, capsys):
+    asked = [b"", b"{", b"[]", b"\xff\xfe", b'{"rule": "R99", "subject": "m", "object": "k"}', b"null", b"1e999"]
+    code, answers, _ = replay(tmp_path, capsys, WORLD, *asked, {"rule": "R5", "subject": "m", "object": "k"})
+    # An empty line is no line.
+    assert code == 0 and [one["decision"] for one in answers] == ["?"] * 6 + ["yes"]
+    assert answers[-1]["state"]["b"] == {"m>k": "e"}
+
+
+def test_answers_before_a_world_that_is_none_are_printed_and_the_line_is_named(tmp_path, capsys):
+    asked = {"rule": "R5", "subject": "m", "object": "k"}
+    code, answers, err = replay(tmp_path, capsys, WORLD, asked, {"world": {"levels": 3}}, asked)
+    assert code == 2 and len(answers) == 1 and "line 3" in err and "at least 4 levels" in err
+
+
+def test_a_trace_without_a_world_and_a_file_that_is_not_there_are_usage_errors(tmp_path, capsys):
+    code, answers, err = replay(tmp_path, capsys, {"rule": "R5", "subject": "m", "object": "k"}, options=["--json"])
+    assert code == 2 and not answers and "has to be a world" in json.loads(err)["error"]["message"]
+    assert main.main(["model", "replay", str(tmp_path / "none")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_million_requests_take_less_than_a_minute(tmp_path):
+    """
+    Over the command as a whole, on a world of two users and two cards: 50,000 requests, the start not counted.
+    """
+    world = {"world": {"levels": 4, "users": ["A", "B"], "instances": {"a": "A", "b": "B"}, "cards": ["k", "l"]}}
+    give = [
+        {"rule": rule, "subject": "m", "to": "a", "object": "k", "attribute": "c"}
+        for rule in ("R9", "R10")
+        for _ in "1"
+    ]
+    path = tmp_path / "trace.jsonl"
+
+    def took(count):
+        made = [{"rule": "R7", "subject": "m", "object": one} for one in "AaBb"]
+        path.write_text("\n".join(json.dumps(one) for one in [world, *made, *(give * (count // 2))]))
+        began = time.monotonic()
+        command = [sys.executable, "-m", "vecd.cli.main", "model", "replay", str(path)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=100)
+        assert done.stdout.count(b"\n") == count + 4
+        return time.monotonic() - began
+
+    # The quickest of three: what is asked is what it takes, not what else the machine does.
+    assert min(took(50_000) - took(2) for _ in range(3)) * 20 < 60
