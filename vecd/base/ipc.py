@@ -30,16 +30,18 @@ from .door import listen, spare
 from .errors import Busy, VecError
 from .packet import FDS_MAX, PACKET_MAX, Answer
 from .paths import socket_path
-from .peer import READ_BURST, Handler, Peer, our_mistake
+from .peer import READ_BURST, AtOnce, Handler, Peer, Reply, our_mistake
 from .types import Call
 
 __all__ = [
     "FDS_MAX",
     "PACKET_MAX",
     "Answer",
+    "AtOnce",
     "BlockingPeer",
     "Handler",
     "Peer",
+    "Reply",
     "Server",
     "connect",
     "listen",
@@ -67,6 +69,8 @@ class Server:
         on_connect: Watcher | None,
         on_close: Watcher | None,
         name: str,
+        at_once: AtOnce | None = None,
+        full: Callable[[Server, Peer], bool] | None = None,
     ) -> None:
         listener.setblocking(False)
         self.peers: set[Peer] = set()
@@ -78,6 +82,8 @@ class Server:
         self._on_connect = on_connect
         self._on_close = on_close
         self._name = name
+        self._at_once = at_once
+        self._full = full
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -107,16 +113,16 @@ class Server:
 
     def _accepted(self, sock: socket.socket) -> None:
         try:
-            peer = Peer(sock, self._handler, self._table, pidfd=True, on_close=self._closed)
+            peer = Peer(sock, self._handler, self._table, pidfd=True, on_close=self._closed, at_once=self._at_once)
         except OSError:
             # It went away already, or there is no descriptor left for its pidfd.
             sock.close()
             return
         try:
-            if len(self.peers) >= self._limit:
-                raise Busy(f"{self._limit} connections are open already")
             if self._admit is not None:
                 self._admit(peer)
+            if len(self.peers) >= self._limit and not (self._full is not None and self._full(self, peer)):
+                raise Busy(f"{self._limit} connections are open already", hint="ask again in a moment")
         except VecError as e:
             log.event(events.PEER_REFUSED, door=self._name, pid=peer.pid, uid=peer.uid, reason=e)
             peer._end(e, tell=True)
@@ -177,9 +183,17 @@ async def serve(
     on_connect: Watcher | None = None,
     on_close: Watcher | None = None,
     name: str = "",
+    at_once: AtOnce | None = None,
+    full: Callable[[Server, Peer], bool] | None = None,
 ) -> Server:
-    """Whoever `admit` does not refuse (by raising a VecError, told to the peer) is served; at most `limit` at once."""
-    return Server(listener, handler, table, admit, limit, on_connect, on_close, name or _name_of(listener))
+    """
+    Whoever `admit` does not refuse (by raising a VecError, told to the peer) is served; at most `limit` at once.
+
+    at_once: asked first about every call; what it takes needs no task. full: at the limit, whether the newcomer that
+    was admitted is served nevertheless: it may close others.
+    """
+    name = name or _name_of(listener)
+    return Server(listener, handler, table, admit, limit, on_connect, on_close, name, at_once, full)
 
 
 def _name_of(listener: socket.socket) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,18 @@ PACKET_MAX = 192 * 1024
 FDS_MAX = 8
 
 _FD_SPACE = socket.CMSG_SPACE(FDS_MAX * array.array("i").itemsize)
+_SOCK_BUFFER = PACKET_MAX * 2
+
+
+class _Buffer(threading.local):
+    """Where packets arrive: one for each thread, since an allocation of this size for each packet costs more."""
+
+    def __init__(self) -> None:
+        self.bytes = bytearray(PACKET_MAX)
+        self.view = memoryview(self.bytes)
+
+
+_buffer = _Buffer()
 
 
 class Answer(dict[str, Any]):
@@ -38,20 +51,30 @@ def _hex(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} does not travel")
 
 
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+# Made once: json.dumps and json.loads with options make one for each packet.
+_ENCODER = json.JSONEncoder(default=_hex, separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def size(value: Any) -> int:
+    """How many bytes of a packet the value takes."""
+    return len(_ENCODER.encode(value))
+
+
 def encode(message: Mapping[str, Any]) -> bytes:
-    data = json.dumps(message, default=_hex, separators=(",", ":"), allow_nan=False).encode()
+    data = _ENCODER.encode(message).encode()
     if len(data) > PACKET_MAX:
         raise TooLarge(f"a packet of {len(data)} bytes", reason=f"at most {PACKET_MAX} travel between our processes")
     return data
 
 
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
-
-
 def decode(data: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(data, parse_constant=_no_constant)
+        message = _DECODER.decode(data.decode())
     except (ValueError, RecursionError):
         raise Malformed("a packet is not JSON") from None
     if not isinstance(message, dict):
@@ -64,22 +87,27 @@ def decode(data: bytes) -> dict[str, Any]:
 
 def receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """One packet and its descriptors (close-on-exec); b"" at the end. Raises TooLarge for what did not fit."""
-    data, ancillary, flags, _ = sock.recvmsg(PACKET_MAX, _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
+    count, ancillary, flags, _ = sock.recvmsg_into((_buffer.view,), _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
+            passed = array.array("i")
+            passed.frombytes(payload[: len(payload) - len(payload) % passed.itemsize])
+            fds += passed
     if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        close_all(list(fds))
+        close_all(fds)
         raise TooLarge("a packet", reason=f"at most {PACKET_MAX} bytes and {FDS_MAX} descriptors are read")
-    return data, list(fds)
+    return bytes(_buffer.view[:count]), fds
 
 
 def send(sock: socket.socket, data: bytes, fds: Sequence[int]) -> None:
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    if not fds:
+        sock.send(data, socket.MSG_NOSIGNAL)
+        return
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     sock.sendmsg([data], rights, socket.MSG_NOSIGNAL)
 
 
 def buffers(sock: socket.socket) -> None:
     # One packet must fit into the send buffer whole; the kernel doubles the number for its own book-keeping.
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET_MAX * 2)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCK_BUFFER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 import struct
@@ -25,7 +26,7 @@ PENDING_MAX = 1024
 # Packets that wait for one peer to read; a peer that lets more pile up is closed.
 QUEUE_MAX = 256
 # Packets of one peer that are read before others get a turn.
-READ_BURST = 16
+READ_BURST = 64
 # A handler that takes longer is cancelled and answered with TIMEDOUT.
 HANDLER_S = 60.0
 
@@ -33,6 +34,10 @@ _UCRED = struct.Struct("3i")
 
 Result = Mapping[str, Any] | tuple[Mapping[str, Any], Sequence[int]] | None
 Handler = Callable[["Peer", str, dict[str, Any], list[int]], Awaitable[Result]]
+# Takes the outcome of one call, once.
+Reply = Callable[[Mapping[str, Any] | VecError], None]
+# Whether the call was taken: then its reply comes before the loop turns a second time, and needs no task of its own.
+AtOnce = Callable[["Peer", str, dict[str, Any], Reply], bool]
 
 
 class Peer:
@@ -47,11 +52,13 @@ class Peer:
         name: str = "",
         pidfd: bool = False,
         on_close: Callable[[Peer], None] | None = None,
+        at_once: AtOnce | None = None,
     ) -> None:
         sock.setblocking(False)
         packet.buffers(sock)
         self._sock = sock
         self._handler = handler
+        self._at_once = at_once
         self._table = table
         self._serves = getattr(table, "serves", table.keys())
         self._on_close = on_close
@@ -69,6 +76,8 @@ class Peer:
         # Why the connection ended, where one of the two ends said so.
         self.reason: VecError | None = None
         self.closed = asyncio.Event()
+        # When the last call came, on the loop's clock.
+        self.asked_s = self._loop.time()
 
     def __repr__(self) -> str:
         return f"<peer {self.name} pid {self.pid} uid {self.uid}>"
@@ -98,26 +107,34 @@ class Peer:
         data = packet.encode({"id": number, "call": call, "args": {k: v for k, v in values.items() if v is not None}})
         future: asyncio.Future[packet.Answer] = self._loop.create_future()
         self._pending[number] = (row, future)
+        timer = self._loop.call_later(timeout, self._late, call, future, timeout)
         try:
             self._post(data, fds)
-            async with asyncio.timeout(timeout):
-                return await future
-        except (TimeoutError, asyncio.CancelledError) as e:
+            return await future
+        except asyncio.CancelledError:
             # Answered in the very moment in which we gave up: nobody will take its descriptors.
             if future.done() and not future.cancelled() and future.exception() is None:
                 packet.close_all(future.result().fds)
-            if isinstance(e, asyncio.CancelledError):
-                raise
-            raise TimedOut(f"{call}: {self.name} did not answer within {timeout:g} s") from None
+            raise
         finally:
+            timer.cancel()
             self._pending.pop(number, None)
             # Failed by the end of the connection while the packet was still being posted: the exception is ours.
             if future.done() and not future.cancelled():
                 future.exception()
 
-    def close(self) -> None:
-        """The connection is ended; what waits for an answer gets Gone."""
-        self._end(None)
+    def _late(self, call: str, future: asyncio.Future[packet.Answer], timeout: float) -> None:
+        if not future.done():
+            future.set_exception(TimedOut(f"{call}: {self.name} did not answer within {timeout:g} s"))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing that it asked is being answered."""
+        return not self._requests and not self._queue
+
+    def close(self, why: VecError | None = None) -> None:
+        """The connection is ended; what waits for an answer gets Gone. With a reason, the other end is told."""
+        self._end(why, tell=why is not None)
 
     # -- writing ------------------------------------------------------------------------------------------------
     def _post(self, data: bytes, fds: Sequence[int]) -> None:
@@ -226,17 +243,8 @@ class Peer:
         future.set_result(answer)
 
     def _request(self, number: int, message: dict[str, Any], fds: list[int]) -> None:
-        if len(self._requests) >= REQUESTS_MAX:
-            packet.close_all(fds)
-            self._reply(number, {"err": Busy(f"{REQUESTS_MAX} calls of {self.name} run already").to_dict()})
-            return
-        task = self._loop.create_task(self._run(number, message, fds))
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-
-    async def _run(self, number: int, message: dict[str, Any], fds: list[int]) -> None:
+        self.asked_s = self._loop.time()
         name = message["call"]
-        out: Sequence[int] = ()
         try:
             row = self._table.get(name) if isinstance(name, str) else None
             if row is None or self._handler is None or name not in self._serves:
@@ -244,21 +252,45 @@ class Peer:
             if len(fds) != row.fds_in:
                 raise Malformed(f"{name}: {len(fds)} descriptors came, {row.fds_in} belong to it")
             args = convert(name, row.args, message.get("args", {}), strict=True)
-            async with asyncio.timeout(HANDLER_S):
-                result = await self._handler(self, name, args, fds)
+            if self._at_once is not None and self._at_once(self, name, args, functools.partial(self._outcome, number)):
+                return
+            if len(self._requests) >= REQUESTS_MAX:
+                raise Busy(f"{REQUESTS_MAX} calls of {self.name} run already")
+        except Exception as e:
+            packet.close_all(fds)
+            self._outcome(number, e if isinstance(e, VecError) else our_mistake(str(name)[:64], e))
+            return
+        task = self._loop.create_task(self._run(number, row, args, fds))
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+
+    async def _run(self, number: int, row: Call, args: dict[str, Any], fds: list[int]) -> None:
+        assert self._handler is not None
+        out: Sequence[int] = ()
+        this = asyncio.current_task()
+        assert this is not None
+        timer = self._loop.call_later(HANDLER_S, this.cancel)
+        try:
+            result = await self._handler(self, row.name, args, fds)
             values, out = result if isinstance(result, tuple) else (result or {}, ())
             if len(out) != row.fds_out:
-                raise TypeError(f"{name} answered with {len(out)} descriptors, {row.fds_out} belong to it")
+                raise TypeError(f"{row.name} answered with {len(out)} descriptors, {row.fds_out} belong to it")
             reply: dict[str, Any] = {"ok": values}
         except VecError as e:
             reply, out = {"err": e.to_dict()}, ()
-        except TimeoutError:
-            reply, out = {"err": TimedOut(f"{name}: not done within {HANDLER_S:g} s").to_dict()}, ()
+        except asyncio.CancelledError:
+            if timer.when() > self._loop.time():
+                raise
+            reply, out = {"err": TimedOut(f"{row.name}: not done within {HANDLER_S:g} s").to_dict()}, ()
         except Exception as e:
-            reply, out = {"err": our_mistake(str(name)[:64], e).to_dict()}, ()
+            reply, out = {"err": our_mistake(row.name, e).to_dict()}, ()
         finally:
+            timer.cancel()
             packet.close_all(fds)
         self._reply(number, reply, out)
+
+    def _outcome(self, number: int, outcome: Mapping[str, Any] | VecError) -> None:
+        self._reply(number, {"err": outcome.to_dict()} if isinstance(outcome, VecError) else {"ok": outcome})
 
     def _reply(self, number: int, reply: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
         """The answer is on its way; one that cannot travel becomes an error, one to a dead peer is dropped."""

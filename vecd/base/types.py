@@ -125,27 +125,58 @@ _CONVERT: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+class _Shape:
+    """A row taken apart once: its names, and for each how to check it."""
+
+    __slots__ = ("checks", "free", "known", "row")
+
+    def __init__(self, row: Mapping[str, str]) -> None:
+        # Kept, so that nobody else gets its id.
+        self.row = row
+        self.known = frozenset(name for name, kind in row.items() if kind != "fd" and name != "*")
+        self.free = "*" in row
+        self.checks = tuple(
+            (name, _CONVERT[kind.removesuffix("?")], kind.endswith("?"))
+            for name, kind in row.items()
+            if name in self.known
+        )
+
+
+_shapes: dict[int, _Shape] = {}
+
+
+def _shape(row: Mapping[str, str]) -> _Shape:
+    found = _shapes.get(id(row))
+    if found is None:
+        found = _shapes[id(row)] = _Shape(row)
+    return found
+
+
 def convert(where: str, row: Mapping[str, str], given: Any, *, strict: bool) -> dict[str, Any]:
     """The values of `given`, checked and converted by the row; an optional one that is missing is None.
 
     strict: a name that the row does not have is refused, otherwise it is handed through as it came (answers may
-    grow). Raises Malformed, naming what is wrong.
+    grow). Raises Malformed, naming what is wrong. A row does not change once it was used.
     """
     if not isinstance(given, dict):
         raise Malformed(f"{where}: the arguments must be an object")
-    known = {name: kind for name, kind in row.items() if kind != "fd" and name != "*"}
-    if strict and "*" not in row and (extra := sorted(set(given) - set(known))):
-        raise Malformed(f"{where}: no argument {extra[0][:64]!r} is known; known are: {', '.join(known) or 'none'}")
-    out = {} if strict and "*" not in row else {k: v for k, v in given.items() if k not in known}
-    for name, kind in known.items():
+    shape = _shape(row)
+    out: dict[str, Any] = {}
+    if not shape.known.issuperset(given):
+        if strict and not shape.free:
+            extra = min(given.keys() - shape.known)
+            known = ", ".join(name for name, _, _ in shape.checks) or "none"
+            raise Malformed(f"{where}: no argument {extra[:64]!r} is known; known are: {known}")
+        out = {name: value for name, value in given.items() if name not in shape.known}
+    for name, check, optional in shape.checks:
         value = given.get(name)
         if value is None:
-            if not kind.endswith("?"):
+            if not optional:
                 raise Malformed(f"{where}: {name} is missing")
             out[name] = None
             continue
         try:
-            out[name] = _CONVERT[kind.removesuffix("?")](value)
+            out[name] = check(value)
         except ValueError as e:
             raise Malformed(f"{where}: {name} must be {e}") from None
     return out
