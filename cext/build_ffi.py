@@ -63,13 +63,14 @@ MODULES: dict[str, Module] = {
     "_card": Module(
         headers=(
             *("vec/status.h", "vec/attribute.h", "vec/wire.h", "vec/shm.h", "vec/card.h"),
-            *("vec/arena.h", "vec/driver.h", "vec/pump.h"),
+            *("vec/arena.h", "vec/driver.h", "vec/audit.h", "vec/pump.h"),
         ),
         sources=(
             *SHARED,
             *("wire.c", "locked.c", "arena.c", "vault.c", "driver_soft.c"),
             *("credit.c", "slot.c", "conn.c", "receive.c", "send.c"),
             *("request.c", "batch.c", "step.c", "turn.c", "mailbox.c", "pump.c"),
+            *("audit.c", "record.c"),
         ),
         libraries=("crypto",),
     ),

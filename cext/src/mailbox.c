@@ -59,7 +59,10 @@ static int serve_bind(vec_pump *pump, struct vec_command *c)
         pump->word = word;
         pump->card = c->card;
         pump->quiesced = 0;
-        return vec_engine_wipe(pump);
+        vec_record_begin(pump);
+        r = vec_engine_wipe(pump);
+        vec_record_end(pump, VEC_AUDIT_BIND, VEC_NONE, r < 0 ? VEC_AUDIT_CUT : 0);
+        return r;
 }
 
 static int serve_quiesce(vec_pump *pump, struct vec_command *c)
@@ -68,6 +71,7 @@ static int serve_quiesce(vec_pump *pump, struct vec_command *c)
         if (pump->word && !pump->quiesced)
                 vec_card_quiesce(pump->word);
         pump->quiesced = 1;
+        vec_record_now(pump, VEC_AUDIT_QUIESCE, VEC_NONE, 0);
         return 0;
 }
 
@@ -121,6 +125,7 @@ static int serve_drop_instance(vec_pump *pump, struct vec_command *c)
 {
         struct vec_instance *instance = known(pump, c->instance);
         struct vec_conn *conn, *next;
+        int r;
 
         if (!instance)
                 return 0;
@@ -132,7 +137,9 @@ static int serve_drop_instance(vec_pump *pump, struct vec_command *c)
                         vec_conn_kill(pump, conn, VEC_REASON_RESCINDED);
         }
         vec_slots_destroy(pump, instance);
-        return destroyed(pump, c);
+        r = destroyed(pump, c);
+        vec_record_now(pump, VEC_AUDIT_DROP, c->instance, r < 0 ? VEC_AUDIT_WIPED : VEC_AUDIT_WIPED | VEC_AUDIT_READ_BACK);
+        return r;
 }
 
 static int serve_rescind(vec_pump *pump, struct vec_command *c)

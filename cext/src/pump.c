@@ -75,6 +75,11 @@ int vec_pump_event(vec_pump *pump, struct vec_event *ret)
         return 0;
 }
 
+vec_audit *vec_pump_audit(const vec_pump *pump)
+{
+        return pump->audit;
+}
+
 int vec_pump_event_fd(const vec_pump *pump)
 {
         return pump->event_fd;
@@ -126,12 +131,15 @@ int vec_pump_new(const struct vec_driver *driver, const struct vec_pump_options 
         if (pump->epoll < 0 || pump->event_fd < 0 ||
             epoll_ctl(pump->epoll, EPOLL_CTL_ADD, pump->mailbox.wake, &wake) < 0)
                 goto fail;
-        r = driver->open(&pump->engine);
+        r = vec_audit_new(&pump->audit);
+        if (r == 0)
+                r = driver->open(&pump->engine);
         if (r < 0)
                 goto fail;
         *ret_pump = pump;
         return 0;
 fail:
+        vec_audit_free(pump->audit);
         vec_locked_unmap(pump->out, OUT_SIZE);
         if (pump->epoll >= 0)
                 close(pump->epoll);
@@ -154,6 +162,7 @@ void vec_pump_free(vec_pump *pump)
         for (i = 0; i < VEC_INSTANCES_MAX; i++)
                 free(pump->instance[i]);
         pump->driver->close(pump->engine);
+        vec_audit_free(pump->audit);
         vec_buffers_free(pump);
         vec_locked_unmap(pump->out, OUT_SIZE);
         if (pump->word) {

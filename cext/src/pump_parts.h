@@ -6,6 +6,7 @@
  *   credit.c   buffers for large frames        slot.c     key slots, streams, instances
  *   turn.c     a turn (docs/cards.md)          step.c     its steps on the card word
  *   batch.c    its requests                    request.c  one of them against its rows
+ *   record.c   what the audit chain is told of it
  */
 #ifndef VEC_PUMP_PARTS_H
 #define VEC_PUMP_PARTS_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "vec/audit.h"
 #include "vec/card.h"
 #include "vec/driver.h"
 #include "vec/pump.h"
@@ -209,6 +211,14 @@ int vec_turn_clean(vec_pump *pump, uint8_t *ret_reason);
 /* Overwrite the engine and its buffer and read back; out of service when that fails. */
 int vec_engine_wipe(vec_pump *pump);
 
+/* ---- record.c ---- */
+
+/* What happens between the two is one record of the audit chain. `flags`: what the counters do not tell. */
+void vec_record_begin(vec_pump *pump);
+void vec_record_end(vec_pump *pump, enum vec_audit_kind kind, uint32_t instance, unsigned flags);
+/* A record of its own, also in the middle of a turn. */
+void vec_record_now(vec_pump *pump, enum vec_audit_kind kind, uint32_t instance, unsigned flags);
+
 /* ---- mailbox.c ---- */
 
 struct vec_command;
@@ -266,6 +276,9 @@ struct vec_pump {
         uint8_t idle_told;
         uint32_t waiting;                      /* connections with a deadline */
         struct vec_counters counters;
+        vec_audit *audit;
+        struct vec_counters before;            /* the running turn */
+        uint8_t broken_before;
         struct vec_mailbox mailbox;
 
         pthread_mutex_t event_lock;

@@ -118,6 +118,8 @@ static int may_start(const vec_pump *pump, uint8_t *ret_reason)
 {
         if (pump->out_of_service)
                 return vec_refused(VEC_EHARDWARE, VEC_REASON_OUT_OF_SERVICE, ret_reason);
+        if (vec_audit_held(pump->audit))
+                return vec_refused(VEC_EBUSY, VEC_REASON_NOT_RECORDED, ret_reason);
         return pump->quiesced || !pump->word ? vec_refused(VEC_EBUSY, VEC_REASON_QUIESCED, ret_reason) : 0;
 }
 

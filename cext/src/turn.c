@@ -79,13 +79,16 @@ static void begin(struct vec_turn *turn)
 {
         turn->pump->turn_of = turn->i;
         turn->pump->discard = 0;
+        vec_record_begin(turn->pump);
 }
 
-static void end(struct vec_turn *turn)
+static void end(struct vec_turn *turn, enum vec_audit_kind kind, int r)
 {
         turn->pump->turn_of = VEC_NONE;
         turn->pump->discard = 0;
         turn->pump->counters.turns++;
+        vec_record_end(turn->pump, kind, turn->i,
+                       (turn->ran ? VEC_AUDIT_WORKED : 0) | (r < 0 ? VEC_AUDIT_CUT : 0));
 }
 
 static int run_batch(struct vec_turn *turn, uint8_t *ret_reason)
@@ -133,7 +136,7 @@ void vec_turn(vec_pump *pump, struct vec_instance *instance)
                 vec_batch_deliver(&turn);
         }
         vec_batch_move_on(&turn);
-        end(&turn);
+        end(&turn, VEC_AUDIT_TURN, r);
 }
 
 /* ---- loadkey, clean ---- */
@@ -166,6 +169,7 @@ static int load_key(struct vec_turn *turn, uint8_t alg, const uint8_t *secret, s
         PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_A, 1, &generation));
         if (r == 0) {
                 pump->context = turn->i;
+                turn->ran = 1;
                 prepared = pump->driver->key_prepare(pump->engine, alg, secret, size, &key);
                 r = vec_card_leave(pump->word, 1, generation);
         }
@@ -202,7 +206,7 @@ int vec_turn_load_key(vec_pump *pump, struct vec_instance *instance, uint64_t nu
                 return r;
         begin(&turn);
         r = load_key(&turn, alg, secret, size, &key, ret_reason);
-        end(&turn);
+        end(&turn, VEC_AUDIT_KEY, r);
         vec_vault_unpin(handle);
         if (r < 0)
                 return r;
@@ -214,7 +218,7 @@ int vec_turn_load_key(vec_pump *pump, struct vec_instance *instance, uint64_t nu
         return vec_vault_drop(handle);
 }
 
-int vec_turn_clean(vec_pump *pump, uint8_t *ret_reason)
+static int clean(vec_pump *pump, uint8_t *ret_reason)
 {
         *ret_reason = VEC_REASON_NONE;
         if (pump->out_of_service)
@@ -223,4 +227,14 @@ int vec_turn_clean(vec_pump *pump, uint8_t *ret_reason)
         if (!pump->word || pump->quiesced || vec_word_decode(vec_word_load(pump->word)).status == VEC_FREE)
                 return vec_engine_wipe(pump) < 0 ? vec_broken(pump, ret_reason) : 0;
         return vec_switch_to(pump, VEC_NONE, ret_reason);
+}
+
+int vec_turn_clean(vec_pump *pump, uint8_t *ret_reason)
+{
+        int r;
+
+        vec_record_begin(pump);
+        r = clean(pump, ret_reason);
+        vec_record_end(pump, VEC_AUDIT_CLEAN, VEC_NONE, r < 0 ? VEC_AUDIT_CUT : 0);
+        return r;
 }

@@ -21,6 +21,7 @@
 
 #include <stdint.h>
 
+#include "vec/audit.h"
 #include "vec/driver.h"
 
 struct vec_pump_options {
@@ -105,6 +106,9 @@ int vec_pump_residue(vec_pump *pump, struct vec_residue *ret, uint32_t timeout_m
 int vec_pump_keys(vec_pump *pump, struct vec_key_slot *ret, uint32_t most, uint32_t *ret_count,
                   uint32_t timeout_ms, uint8_t *ret_reason);
 int vec_pump_counters(vec_pump *pump, struct vec_counters *ret, uint32_t timeout_ms, uint8_t *ret_reason);
+
+/* Where its turns are recorded; it lives as long as the pump. */
+vec_audit *vec_pump_audit(const vec_pump *pump);
 
 /* Readable while there are events. */
 int vec_pump_event_fd(const vec_pump *pump);

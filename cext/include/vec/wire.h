@@ -147,7 +147,8 @@ enum vec_control {
         X(ENGINE,      21,  0,  "the engine failed; nothing was delivered")                                     \
         X(OUT_OF_SERVICE, 22, 0, "a wipe of the card could not be checked: it is out of service")               \
         X(ATTACH_TAG,  23,  0,  "the first bytes after READY are not the tag of this attachment")               \
-        X(KEY_SLOTS,   24,  0,  "every key slot of this card is taken: release a key first")
+        X(KEY_SLOTS,   24,  0,  "every key slot of this card is taken: release a key first")                    \
+        X(NOT_RECORDED, 25, 0,  "the card cannot write its audit log, and works no further without: ask again")
 
 enum vec_reason {
 #define VEC_REASON_ENUM(name, number, rule, sentence) VEC_REASON_##name = number,
