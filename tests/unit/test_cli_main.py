@@ -334,6 +334,7 @@ def test_explain_reads_as_a_page(serve, capsys):
         "reason": "M lacks a",
         "next": "vecctl access give A A.1 a",
         "reads": [{"text": "M[A][A.1] = rc"}],
+        "cause": {"text": "M[A][A.1] = rc", "needs": "rac"},
         "plan": [{"rule": "R9", "step": "vecctl access give A A.1 a"}],
         "notes": ["card c0 has no process at the moment"],
     }
@@ -345,6 +346,7 @@ def test_explain_reads_as_a_page(serve, capsys):
         "rule      R2",
         "property  discretionary",
         "reason    M lacks a",
+        "cause     M[A][A.1] = rc, and would have to be rac",
         "next      vecctl access give A A.1 a",
         "read",
         "  M[A][A.1] = rc",

@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 # Text of an error that came from another process is cut here: a peer may not make us store or print more.
 TEXT_MAX = 1024
 
-FACTS = ("message", "rule", "reason", "hint", "subject", "object", "property")
+FACTS = ("message", "rule", "reason", "hint", "subject", "object", "property", "reads", "needs")
 
 
 class VecError(Exception):
     """Base of all; not raised itself. Carries the facts a caller needs as attributes.
 
-    rule: "R4", "message 7", "attach", ... or ""; reason: the check in words; hint: the next step.
+    rule: "R4", "message 7", "attach", ... or ""; reason: the check in words; hint: the next step. Of a refusal by the
+    reference monitor also: property, what a yes would break; reads, the cells and levels that were looked at; needs,
+    the one that decided it, with the value that it would have to have.
     """
 
     status: ClassVar[int] = 1
@@ -36,6 +38,8 @@ class VecError(Exception):
         subject: str = "",
         object: str = "",
         property: str = "",
+        reads: str = "",
+        needs: str = "",
     ) -> None:
         self.message = message or self.sentence
         self.rule = rule
@@ -44,6 +48,8 @@ class VecError(Exception):
         self.subject = subject
         self.object = object
         self.property = property
+        self.reads = reads
+        self.needs = needs
         super().__init__(self.message)
 
     def __str__(self) -> str:

@@ -46,11 +46,13 @@ def _changed(answer: Answer) -> str:
 
 
 def _explained(answer: Answer) -> str:
+    cause = answer["cause"]
     plain = [
         ("answer", "yes" if answer["allowed"] else "no"),
         ("rule", answer["rule"]),
         ("property", answer["property"]),
         ("reason", answer["reason"]),
+        ("cause", f"{cause['text']}, and would have to be {cause['needs']}" if cause else ""),
         ("next", answer["next"]),
     ]
     lines = [facts([(key, value) for key, value in plain if value])]

@@ -71,6 +71,8 @@ def print_error(error: VecError, as_json: bool) -> None:
     print(f"vecctl: {cell(error.message)}{rule}", file=sys.stderr)
     if error.reason and error.reason not in str(error.message):
         print(f"  reason: {cell(error.reason)}", file=sys.stderr)
+    if error.needs:
+        print(f"  read: {cell(error.reads)}; it would need {cell(error.needs)}", file=sys.stderr)
     if error.hint:
         print(f"  hint: {cell(error.hint)}", file=sys.stderr)
 

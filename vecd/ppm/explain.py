@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from vecd.ppm.request import Request, step
 from vecd.ppm.rules import NO, WHERE, YES, Decision, decide
 from vecd.ppm.state import LETTERS, MANAGER, Cell, Key, State, letters
+from vecd.ppm.words import text
 
 # What people may write for a rule: an attribute stands for getting it.
 OPERATIONS = {
@@ -77,6 +78,7 @@ def explain(
         "subject": state.words(request.subject),
         "object": state.words(request.object),
         "reads": [read_json(cell) for cell in dict.fromkeys(decision.reads)],
+        "cause": cause_json(state, decision),
         "changes": [change_text(state, decision, n) for n in range(len(decision.changes))],
         "next": advice,
         "plan": [{"rule": s.rule, "step": step(state, s)} for s in steps],
@@ -131,25 +133,23 @@ def plan(state: State, request: Request) -> Plan:
     return Plan((), decision)
 
 
-def text(cell: Cell) -> str:
-    """A cell as the model writes it: "M[a][k] = rac", "f(k) = L3", "cur(k) = none"."""
-    table, subject, object, value = cell
-    if table in ("M", "b"):
-        return f"{table}[{subject}][{object}] = {letters(value) or '-'}"
-    if table == "level":
-        return f"f({object}) = {f'L{value}' if value else 'none'}"
-    if table == "live":
-        return f"{object} is {'live' if value else 'not live'}"
-    if table == "key":
-        return f"{subject} has {'a' if value else 'no'} key slot in {object}"
-    return f"{_SHORT[table]}({object}) = {'none' if value is None else value}"
-
-
 def read_json(cell: Cell) -> dict[str, Any]:
     """A cell with its value, for programs and, in `text`, for people."""
     table, subject, object, value = cell
-    shown = letters(value) if table in ("M", "b") else value
+    shown = letters(value) if table in ("M", "b") else sorted(value) if table == "may" else value
     return {"cell": table, "subject": subject, "object": object, "value": shown, "text": text(cell)}
+
+
+def cause_json(state: State, decision: Decision) -> dict[str, Any] | None:
+    """
+    The cell that decided a refusal: what it is, and what it would have to be. None for a yes, and where the request
+    itself is the cause, whatever the cells say.
+    """
+    if decision.cause is None:
+        return None
+    table, subject, object, _ = decision.cause
+    found = state.world[object].may if table == "may" else state.cell(table, subject, object)
+    return {**read_json((table, subject, object, found)), "needs": text(decision.cause).rpartition("= ")[2]}
 
 
 def change_text(state: State, decision: Decision, number: int) -> str:
@@ -158,8 +158,6 @@ def change_text(state: State, decision: Decision, number: int) -> str:
     was = text((table, subject, object, old))
     return f"{text((table, subject, object, new))}, was {was.rpartition('= ')[2]}"
 
-
-_SHORT = {"status": "st", "current": "cur", "context": "ctx", "output": "out"}
 
 _ALAS = {
     NO: "nothing that is asked for changes this answer",

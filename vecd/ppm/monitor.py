@@ -37,6 +37,7 @@ from vecd.ppm.state import (
     byte_of,
     letters,
 )
+from vecd.ppm.words import text
 
 SCHEMA = 1
 
@@ -294,6 +295,8 @@ def denied(state: State, decision: Decision) -> Denied:
         subject=state.words(request.subject),
         object=state.words(request.object),
         property=decision.property,
+        reads="; ".join(text(cell) for cell in dict.fromkeys(decision.reads)),
+        needs=text(decision.cause) if decision.cause else "",
     )
 
 

@@ -26,6 +26,7 @@ from vecd.ppm.state import (
     IN_USE,
     INSTANCE,
     MANAGER,
+    SOMEBODY,
     USER,
     A,
     C,
@@ -52,7 +53,9 @@ class Decision(NamedTuple):
     The answer to one request, and everything it rests on. It is true for a yes alone.
 
     reason: a sentence with the thing, the rule and why. property: what a yes would break ("" for yes and ?).
-    reads: the cells that were looked at, in order, with their values. changes: what a yes changes. wipes: what
+    reads: the cells that were looked at, in order, with their values. cause: of a refusal, the cell that decided it,
+    with the value that it would have to have instead; None where the request itself is the cause, and no cell.
+    changes: what a yes changes. wipes: what
     has to be overwritten before the yes is true: ("engine", card), ("buffers", card), ("key slot", instance, card),
     ("memory", instance). remedy: one request that removes this cause, or None if nothing does. next: that in words,
     or for a ? what makes sense.
@@ -68,6 +71,7 @@ class Decision(NamedTuple):
     wipes: tuple[tuple[Any, ...], ...] = ()
     remedy: Request | None = None
     next: str = ""
+    cause: Cell | None = None
 
     def __bool__(self) -> bool:
         return self.answer == YES
@@ -115,9 +119,9 @@ def decide(state: State, request: Request) -> Decision:
     who = world.get(subject) if type(subject) in _KEYS else None
     what = world.get(object) if type(object) in _KEYS else None
     if who is None or subject not in live:
-        return unclear(state, request, f"the subject {state.words(subject)} {'is not live' if who else 'is unknown'}")
+        return absent(state, request, "the subject", subject)
     if what is None or (object not in live and not entry.creates):
-        return unclear(state, request, f"the object {state.words(object)} {'is not live' if what else 'is unknown'}")
+        return absent(state, request, "the object", object)
     if (who.kind, what.kind) not in entry.pairs:
         return unclear(state, request, f"{request.rule} is not for {who.words} on {what.words}")
     return entry.function(state, request)
@@ -152,10 +156,11 @@ def get_control(state: State, request: Request) -> Decision:
     owner = state.world[s].owner
     if not look.holds(owner, s) & C:
         return no(look, request, CHAIN, f"{state.words(owner)} is not connected to its {state.words(s)}: "
-                  f"b[{owner}][{s}] lacks c", Request("R1", owner, s))
+                  f"b[{owner}][{s}] lacks c", look.wanting(owner, s, C), Request("R1", owner, s))
     works = look.level(s)
-    if works not in state.world[o].may:
-        return no(look, request, VIRTUAL, f"{state.words(o)} may not take level {works} of {state.words(s)}")
+    if works not in look.virtual(o):
+        return no(look, request, VIRTUAL, f"{state.words(o)} may not take level {works} of {state.words(s)}",
+                  ("may", None, o, state.world[o].may | {works}))
     changes = _hold(state, s, o, C)
     if look.status(o) == FREE:
         changes += _put("status", None, o, FREE, CONTROL) + _put("level", None, o, look.level(o), works)
@@ -187,7 +192,8 @@ def _get(state: State, request: Request, bit: int, letter: str, fits: Callable[[
     if not look.may(s, o) & bit:
         return _lacks(look, request, letter)
     if not look.holds(s, o) & C:
-        return no(look, request, SIMPLE, f"it is not connected: b[{s}][{o}] lacks c", Request("R1", s, o))
+        return no(look, request, SIMPLE, f"it is not connected: b[{s}][{o}] lacks c",
+                  look.wanting(s, o, C), Request("R1", s, o))
     card = state.world[o].kind == CARD
     if card and look.current(o) != s:
         return _not_current(look, request)
@@ -196,7 +202,7 @@ def _get(state: State, request: Request, bit: int, letter: str, fits: Callable[[
         remedy = (Request("R11", s, o, level=works) if card
                   else Request("R11", MANAGER, o, level=works) if state.levels.count > 4 else None)
         return no(look, request, STAR, f"{state.words(s)} works at L{works}, {state.words(o)} is at L{label} "
-                  f"and not {where} that", remedy)
+                  f"and not {where} that", ("level", None, o, works), remedy)
     return yes(look, request, _hold(state, s, o, bit))
 
 
@@ -225,7 +231,7 @@ def release(state: State, request: Request) -> Decision:
     held = look.holds(s, o)
     if not held & bit:
         return no(look, request, DISCRETIONARY, f"it does not hold {letter}: b[{s}][{o}] lacks it, "
-                  "so there is nothing to release")
+                  "so there is nothing to release", look.wanting(s, o, bit))
     if bit != C:
         return yes(look, request, _put("b", s, o, held, held & ~bit))
     changes, wipes = _drop_user(look, s, o) if state.world[o].kind == INSTANCE else _drop(look, s, o)
@@ -245,14 +251,16 @@ def create(state: State, request: Request) -> Decision:
     look = Look(state)
     entity = state.world[o]
     if look.live(o):
-        return no(look, request, TYPE, f"{entity.words} is live already", Request("R8", MANAGER, o))
+        return no(look, request, TYPE, f"{entity.words} is live already", ("live", None, o, False),
+                  Request("R8", MANAGER, o))
     if entity.kind == CARD and level != state.levels.free:
-        return no(look, request, STATUS, f"a card comes to exist free, at L{state.levels.free} and not at L{level}")
-    if level not in entity.may:
-        return no(look, request, VIRTUAL, f"{entity.words} may take {_levels(entity.may)}, not L{level}")
+        return no(look, request, STATUS, f"a card comes to exist free, at L{state.levels.free} and not at L{level}",
+                  None)
+    if level not in look.virtual(o):
+        return _not_virtual(look, request, o, level)
     if entity.kind == INSTANCE and not look.live(entity.owner):
         return no(look, request, TYPE, f"its owner {state.words(entity.owner)} is not live",
-                  Request("R7", MANAGER, entity.owner))
+                  ("live", None, entity.owner, True), Request("R7", MANAGER, entity.owner))
     changes = (_put("live", None, o, False, True) + _put("level", None, o, state.level.get(o, 0), level)
                + _put("M", MANAGER, o, state.may(MANAGER, o), E))
     return yes(look, request, changes, (("memory", o),) if entity.kind == INSTANCE else ())
@@ -267,8 +275,8 @@ def destroy(state: State, request: Request) -> Decision:
         return _no_instruction(look, request, o)
     busy = _BUSY[state.world[o].kind](look, o)
     if busy is not None:
-        why, remedy = busy
-        return no(look, request, TYPE, f"{state.words(o)} is not free: {why}", remedy)
+        why, cause, remedy = busy
+        return no(look, request, TYPE, f"{state.words(o)} is not free: {why}", cause, remedy)
     changes: list[Change] = []
     for table, matrix in (("M", state.M), ("b", state.b)):
         for s, byte in matrix[o].items():
@@ -282,49 +290,55 @@ def destroy(state: State, request: Request) -> Decision:
     return yes(look, request, changes)
 
 
-def _user_busy(look: Look, user: Key) -> tuple[str, Request] | None:
+# Why something is not free: in words, the cell that says so with the value it would need, and the way there.
+Busy = tuple[str, Cell, Request]
+
+
+def _user_busy(look: Look, user: Key) -> Busy | None:
     """free(u): it has no live instance."""
     left = look.state.instances[user]
     if not left:
         return None
     first = min(left, key=str)
     look.live(first)
-    return f"its {look.state.words(first)} is live", Request("R8", MANAGER, first)
+    return f"its {look.state.words(first)} is live", ("live", None, first, False), Request("R8", MANAGER, first)
 
 
-def _instance_busy(look: Look, instance: Key) -> tuple[str, Request] | None:
+def _instance_busy(look: Look, instance: Key) -> Busy | None:
     """free(i): its owner holds nothing on it, and no card names it in b, ctx, out or key."""
     state = look.state
     owner = state.world[instance].owner
     held = look.holds(owner, instance)
     if held:
         letter = "c" if held & C else next(x for x in "rwa" if held & BITS[x])
-        return f"{state.words(owner)} still holds {letter} on it", Request("R6", owner, instance, letter)
+        return (f"{state.words(owner)} still holds {letter} on it", ("b", owner, instance, 0),
+                Request("R6", owner, instance, letter))
     if not state.mentioned[instance]:
         return None
     card, table = min(state.mentioned[instance], key=str)
     if table == "b":
         look.holds(instance, card)
-        return f"it is connected to {state.words(card)}", Request("R6", instance, card, "c")
+        return f"it is connected to {state.words(card)}", ("b", instance, card, 0), Request("R6", instance, card, "c")
     if table == "key":
         look.key(instance, card)
-        return f"it has a key slot in {state.words(card)}", Request("R12", MANAGER, card)
+        return (f"it has a key slot in {state.words(card)}", ("key", instance, card, False),
+                Request("R12", MANAGER, card))
     (look.context if table == "context" else look.output)(card)
     return (f"its data is in the {'engine' if table == 'context' else 'output buffer'} of {state.words(card)}",
-            Request("R12", MANAGER, card))
+            (table, None, card, None), Request("R12", MANAGER, card))
 
 
-def _card_busy(look: Look, card: Key) -> tuple[str, Request] | None:
+def _card_busy(look: Look, card: Key) -> Busy | None:
     """free(k): st(k) = free."""
-    status = look.status(card)
+    status, free = look.status(card), ("status", None, card, FREE)
     if status == FREE:
         return None
     connected = look.state.mapped[card]
     if connected:
         first = min(connected, key=str)
         look.holds(first, card)
-        return f"{look.state.words(first)} is connected to it", Request("R6", first, card, "c")
-    return f"it is {status} and not wiped yet", Request("R12", MANAGER, card)
+        return f"{look.state.words(first)} is connected to it", free, Request("R6", first, card, "c")
+    return f"it is {status} and not wiped yet", free, Request("R12", MANAGER, card)
 
 
 _BUSY = {USER: _user_busy, INSTANCE: _instance_busy, CARD: _card_busy}
@@ -411,15 +425,16 @@ def move(state: State, request: Request) -> Decision:
 def _up(look: Look, request: Request, status: str, current: Key | None) -> Decision:
     state, k = look.state, request.object
     if status != CONTROL:
-        return no(look, request, STATUS, f"it goes up from control alone, and {state.words(k)} is {status}")
+        return no(look, request, STATUS, f"it goes up from control alone, and {state.words(k)} is {status}",
+                  ("status", None, k, CONTROL))
     if current is None:
-        return no(look, request, SLOT, f"nobody owns the slot of {state.words(k)}")
+        return no(look, request, SLOT, f"nobody owns the slot of {state.words(k)}", ("current", None, k, SOMEBODY))
     for i in sorted(state.armed[k], key=str):
         held = look.holds(i, k)
         if held & (R | W):
             letter = "r" if held & R else "w"
             return no(look, request, STAR, f"{state.words(i)} holds {letter} on {state.words(k)}, and would read or "
-                      "write at L2 what is above it", Request("R6", i, k, letter))
+                      "write at L2 what is above it", ("b", i, k, held & ~(R | W)), Request("R6", i, k, letter))
     return yes(look, request, _put("status", None, k, status, IN_USE)
                + _put("level", None, k, look.level(k), USING))
 
@@ -428,16 +443,18 @@ def _down(look: Look, request: Request, status: str, current: Key | None) -> Dec
     state, k, level = look.state, request.object, request.level
     if level not in state.levels.instance:
         return no(look, request, STATUS, f"a card is never moved to L{level}: free and control follow from "
-                  "releases (R6, R10) and from R12")
+                  "releases (R6, R10) and from R12", None)
     if status != IN_USE:
-        return no(look, request, STATUS, f"it goes down from using alone, and {state.words(k)} is {status}")
+        return no(look, request, STATUS, f"it goes down from using alone, and {state.words(k)} is {status}",
+                  ("status", None, k, IN_USE))
     if current is None:
         return no(look, request, RESIDUE, f"{state.words(k)} has no slot owner and holds what its last one left: "
-                  "only a wipe ends this", Request("R12", MANAGER, k))
+                  "only a wipe ends this", ("current", None, k, SOMEBODY), Request("R12", MANAGER, k))
     works = look.level(current)
     if level != works:
         return no(look, request, STATUS, f"in control it stands at L{works}, the level of the slot owner "
-                  f"{state.words(current)}", Request("R11", request.subject, k, level=works))
+                  f"{state.words(current)}", ("level", None, current, level),
+                  Request("R11", request.subject, k, level=works))
     return yes(look, request, _put("context", None, k, look.context(k), None)
                + _put("status", None, k, status, CONTROL) + _put("level", None, k, look.level(k), works),
                (("engine", k),))
@@ -451,23 +468,23 @@ def _move_instance(state: State, request: Request) -> Decision:
     if not look.holds(MANAGER, i) & E:
         return _no_instruction(look, request, i)
     entity = state.world[i]
-    if level not in entity.may:
-        return no(look, request, VIRTUAL, f"{entity.words} may take {_levels(entity.may)}, not L{level}")
+    if level not in look.virtual(i):
+        return _not_virtual(look, request, i, level)
     if state.turns[i]:
         k = min(state.turns[i], key=str)
         look.current(k)
         return no(look, request, SLOT, f"{entity.words} owns the slot of {state.words(k)}",
-                  Request("R12", MANAGER, k))
+                  ("current", None, k, None), Request("R12", MANAGER, k))
     owner = entity.owner
     held, above, below = look.holds(owner, i), look.level(owner), look.level(i)
     for letter, fits in (("r", dominates(above, level)), ("w", above == level), ("a", dominates(level, above))):
         if held & BITS[letter] and not fits:
             return no(look, request, STAR, f"{state.words(owner)} at L{above} holds {letter} on {entity.words}",
-                      Request("R6", owner, i, letter))
+                      ("b", owner, i, held & ~BITS[letter]), Request("R6", owner, i, letter))
     lowered = level != below and dominates(below, level)
     if lowered and held & C:
         return no(look, request, STAR, f"{state.words(owner)} is connected to {entity.words}, whose data would come "
-                  "down with it", Request("R6", owner, i, "c"))
+                  "down with it", ("b", owner, i, held & ~C), Request("R6", owner, i, "c"))
     return yes(look, request, _put("level", None, i, below, level), (("memory", i),) if lowered else ())
 
 
@@ -493,7 +510,8 @@ def switch(state: State, request: Request) -> Decision:
         return _not_current(look, request)
     status = look.status(k)
     if status == FREE:
-        return no(look, request, STATUS, f"{state.words(k)} is free: there is nobody to switch and nothing to clean")
+        return no(look, request, STATUS, f"{state.words(k)} is free: there is nobody to switch and nothing to clean",
+                  ("status", None, k, CONTROL))
     if follower is not None and not look.holds(follower, k) & C:
         follower = None
     changes: tuple[Change, ...] = ()
@@ -539,7 +557,8 @@ def submit(state: State, request: Request) -> Decision:
     if refused is not None:
         return refused
     if not look.key(i, k):
-        return no(look, request, RESIDUE, f"it has no key slot in {state.words(k)}", Request("loadkey", i, k))
+        return no(look, request, RESIDUE, f"it has no key slot in {state.words(k)}", ("key", i, k, True),
+                  Request("loadkey", i, k))
     return yes(look, request, _put("context", None, k, look.context(k), i))
 
 
@@ -553,10 +572,10 @@ def process(state: State, request: Request) -> Decision:
     status, context = look.status(k), look.context(k)
     if status != IN_USE:
         return no(look, request, RESIDUE, f"private data exist in using alone, and {state.words(k)} is {status}",
-                  _raise(look, k))
+                  ("status", None, k, IN_USE), _raise(look, k))
     if context is None:
         owner = look.current(k)
-        return no(look, request, RESIDUE, "there is nothing in its engine",
+        return no(look, request, RESIDUE, "there is nothing in its engine", ("context", None, k, SOMEBODY),
                   Request("submit", owner, k) if owner is not None else None)
     return yes(look, request, _put("output", None, k, look.output(k), context))
 
@@ -600,6 +619,7 @@ def _move_data(state: State, request: Request, bits: int, letter: str) -> Decisi
     look = Look(state)
     if not look.holds(u, i) & bits:
         return no(look, request, DISCRETIONARY, f"it holds neither {letter} nor w on {state.words(i)}",
+                  look.wanting(u, i, BITS[letter]),
                   Request("R2" if letter == "a" else "R4", u, i) if state.world[i].owner == u else None)
     return yes(look, request)
 
@@ -611,11 +631,12 @@ def _appends(look: Look, request: Request) -> Decision | None:
     if look.current(k) != i:
         return _not_current(look, request)
     if not look.holds(i, k) & A:
-        return no(look, request, DISCRETIONARY, f"it does not hold a: b[{i}][{k}] lacks it", Request("R2", i, k))
+        return no(look, request, DISCRETIONARY, f"it does not hold a: b[{i}][{k}] lacks it", look.wanting(i, k, A),
+                  Request("R2", i, k))
     status = look.status(k)
     if status != IN_USE:
         return no(look, request, RESIDUE, f"private data exist in using alone, and {state.words(k)} is {status}",
-                  Request("R11", i, k, level=USING))
+                  ("status", None, k, IN_USE), Request("R11", i, k, level=USING))
     return None
 
 
@@ -628,10 +649,10 @@ def _in_control(look: Look, request: Request, bits: int, letter: str) -> Decisio
     status = look.status(k)
     if status != CONTROL:
         return no(look, request, STAR, f"results come out in control alone, and {state.words(k)} is {status}",
-                  Request("R11", i, k, level=look.level(i)))
+                  ("status", None, k, CONTROL), Request("R11", i, k, level=look.level(i)))
     if not look.holds(i, k) & bits:
         return no(look, request, DISCRETIONARY, f"it does not hold {letter}: b[{i}][{k}] lacks it",
-                  Request("R4" if letter == "r" else "R3", i, k))
+                  look.wanting(i, k, BITS[letter]), Request("R4" if letter == "r" else "R3", i, k))
     return None
 
 
@@ -694,12 +715,13 @@ def yes(look: Look, request: Request, changes: Iterable[Change] = (), wipes: tup
     return Decision(YES, request.rule, reason, request, "", tuple(look.reads), tuple(changes), wipes)
 
 
-def no(look: Look, request: Request, property: str, why: str, remedy: Request | None = None) -> Decision:
+def no(look: Look, request: Request, property: str, why: str, cause: Cell | None,
+       remedy: Request | None = None) -> Decision:
     state = look.state
     reason = (f"{state.words(request.subject)} may not {_deed(state, request)}: {request.rule}, "
               f"{property}: {why}")
     return Decision(NO, request.rule, reason, request, property, tuple(look.reads), remedy=remedy,
-                    next=step(state, remedy) if remedy else "")
+                    next=step(state, remedy) if remedy else "", cause=cause)
 
 
 def _deed(state: State, request: Request) -> str:
@@ -715,19 +737,27 @@ def _deed(state: State, request: Request) -> str:
 WHERE = "rights stand between a guest and its own instance (A, A.1), and between an instance and a card (A.1, c0)"
 
 
-def unclear(state: State, request: Request, why: str) -> Decision:
+def unclear(state: State, request: Request, why: str, cause: Cell | None = None) -> Decision:
     name = request.rule if type(request.rule) is str and request.rule in RULES else ""
     return Decision(UNCLEAR, name, f"{name or repr(request.rule)[:40]} makes no sense here: {why}", request,
-                    next=WHERE)
+                    next=WHERE, cause=cause)
+
+
+def absent(state: State, request: Request, role: str, key: Any) -> Decision:
+    """The ? for who or what is not there."""
+    if type(key) not in _KEYS or key not in state.world:
+        return unclear(state, request, f"{role} {state.words(key)} is unknown")
+    return unclear(state, request, f"{role} {state.words(key)} is not live", ("live", None, key, True))
 
 
 def _lacks(look: Look, request: Request, letter: str) -> Decision:
     s, o = request.subject, request.object
     state = look.state
     what = state.world[o]
+    cause = ("M", s, o, state.may(s, o) | BITS[letter])
     if what.kind == INSTANCE and what.owner != s:
-        return no(look, request, TYPE, f"{what.words} belongs to {state.words(what.owner)}")
-    return no(look, request, DISCRETIONARY, f"M[{s}][{o}] lacks {letter}",
+        return no(look, request, TYPE, f"{what.words} belongs to {state.words(what.owner)}", cause)
+    return no(look, request, DISCRETIONARY, f"M[{s}][{o}] lacks {letter}", cause,
               Request("R9", MANAGER, o, letter, to=s))
 
 
@@ -738,12 +768,19 @@ def _not_current(look: Look, request: Request) -> Decision:
     current = state.current.get(k)
     owner = "nobody owns it" if current is None else f"{state.words(current)} owns it"
     remedy = (Request("R12", MANAGER, k, next=i) if look.holds(i, k) & C else Request("R1", i, k))
-    return no(look, request, SLOT, f"the slot of {state.words(k)} is not its own, {owner}", remedy)
+    return no(look, request, SLOT, f"the slot of {state.words(k)} is not its own, {owner}",
+              ("current", None, k, i), remedy)
 
 
 def _no_instruction(look: Look, request: Request, o: Key) -> Decision:
     return no(look, request, AUTHORITY, f"the manager does not hold e* on {look.state.words(o)}",
-              Request("R5", MANAGER, o))
+              look.wanting(MANAGER, o, E), Request("R5", MANAGER, o))
+
+
+def _not_virtual(look: Look, request: Request, o: Key, level: Level) -> Decision:
+    entity = look.state.world[o]
+    return no(look, request, VIRTUAL, f"{entity.words} may take {_levels(entity.may)}, not L{level}",
+              ("may", None, o, entity.may | {level}))
 
 
 def _levels(may: Iterable[Level]) -> str:

@@ -78,8 +78,11 @@ class Change(NamedTuple):
     new: Any
 
 
-# One cell that was read, and the value that was found there: table, subject, object, value.
+# One cell that was read, and the value that was found there: table, subject, object, value. The table "may" is f_v.
 Cell = tuple[str, Key | None, Key, Any]
+
+SOMEBODY = "*"
+"""In a cell that a refusal wants: any instance would do."""
 
 
 class State:
@@ -195,6 +198,16 @@ class State:
     def status_of(self, card: Key) -> str:
         """st(k)."""
         return self.status.get(card, FREE)
+
+    def cell(self, table: str, subject: Key | None, object: Key) -> Any:
+        """One cell by its name, as `cells` has it; what is not stored is empty: 0, False, free, None."""
+        if table in ("M", "b"):
+            return self.may(subject, object) if table == "M" else self.holds(subject, object)  # type: ignore[arg-type]
+        if table == "key":
+            return subject in self.keys[object]
+        if table == "live":
+            return object in self.live
+        return getattr(self, table).get(object, _EMPTY.get(table))
 
     def cells(self) -> Iterator[Cell]:
         """Every cell that is not empty, in no particular order."""
@@ -345,6 +358,8 @@ class State:
             self.mentioned[instance].discard((card, table))
 
 
+_EMPTY = {"level": 0, "status": FREE}
+
 _STORE: dict[str, Callable[..., None]] = {
     "M": State._M, "b": State._b, "live": State._live, "level": State._level, "status": State._status,
     "current": State._current, "context": State._context, "output": State._output, "key": State._key,
@@ -373,6 +388,10 @@ class Look:
         byte = self.state.b[object].get(subject, 0)
         self.reads.append(("b", subject, object, byte))
         return byte
+
+    def wanting(self, subject: Key, object: Key, bit: int) -> Cell:
+        """b[s][o] as it would have to be: with `bit`."""
+        return ("b", subject, object, self.state.b[object].get(subject, 0) | bit)
 
     def live(self, key: Key) -> bool:
         live = key in self.state.live
@@ -403,6 +422,12 @@ class Look:
         instance = self.state.output.get(card)
         self.reads.append(("output", None, card, instance))
         return instance
+
+    def virtual(self, key: Key) -> frozenset[Level]:
+        """f_v: what the world says, and no rule changes."""
+        levels = self.state.world[key].may
+        self.reads.append(("may", None, key, levels))
+        return levels
 
     def key(self, instance: Key, card: Key) -> bool:
         loaded = instance in self.state.keys[card]
