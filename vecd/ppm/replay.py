@@ -17,6 +17,7 @@ Any bytes on a line are a request: what is none is answered `?`. Only a missing 
 nothing after it would mean anything. (docs/model.md, "Traces".)
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,16 +26,16 @@ from vecd.base.errors import Malformed
 from vecd.ppm.levels import Levels
 from vecd.ppm.request import Request
 from vecd.ppm.rules import RULES, UNCLEAR, decide
-from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, E, State, letters
+from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, Change, E, Key, State, letters
 
 _WORLD = {"levels", "users", "instances", "cards"}
+_quoted = functools.lru_cache(4096)(json.encoder.encode_basestring_ascii)
 _dumps = json.JSONEncoder(separators=(", ", ": ")).encode
 
 
 def replay(lines: Iterable[str]) -> Iterator[str]:
     """One line of JSON for every request line, in order. Raises Malformed, with the line, for a world that is none."""
     state: State | None = None
-    shown = ""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -46,7 +47,7 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
                 raise Malformed(
                     f"line {number}: this is no world: {problem}", hint="see vecctl model replay --help"
                 ) from problem
-            shown = _dumps(state_json(state))
+            page = _Page(state)
             continue
         if state is None:
             raise Malformed(
@@ -55,13 +56,13 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
             )
         request, wrong = request_of(entry)
         if wrong:
-            yield _answer(UNCLEAR, request.rule, wrong, shown)
+            yield _answer(UNCLEAR, request.rule, wrong, page.text)
             continue
         decision = decide(state, request)
         if decision.changes:
             state.apply(decision.changes)
-            shown = _dumps(state_json(state))
-        yield _answer(decision.answer, request.rule, decision.reason, shown)
+            page.change(decision.changes)
+        yield _answer(decision.answer, request.rule, decision.reason, page.text)
 
 
 def _parse(line: str) -> Any:
@@ -121,34 +122,74 @@ def request_of(entry: Any) -> tuple[Request, str]:
     return request, ""
 
 
-def state_json(state: State) -> dict[str, Any]:
-    """The whole state in the form of a trace: attributes in the order r w a c e, empty cells left out."""
-    current, context, output = state.current.get, state.context.get, state.output.get
-    return {
-        "M": _matrix(state.M),
-        "b": _matrix(state.b),
-        "live": sorted(state.live, key=str),
-        "level": {str(key): state.level[key] for key in sorted(state.level, key=str)},
-        "cards": {
-            str(k): {
-                "status": state.status_of(k),
-                "current": current(k),
-                "context": context(k),
-                "output": output(k),
-                "keys": sorted(state.keys[k], key=str),
-            }
-            for k in sorted(state.keys, key=str)
-            if k in state.live
-        },
-    }
+class _Page:
+    """
+    The whole state in the form of a trace, as one line of JSON: attributes in the order r w a c e, empty cells left
+    out. Made anew is only what changed: most lines of a trace change one cell or none.
+    """
 
+    def __init__(self, state: State) -> None:
+        self._state = state
+        # By matrix and column: the cells of one object, in JSON.
+        self._columns: dict[str, dict[Key, str]] = {"M": {}, "b": {}}
+        self._cards: dict[Key, str] = {}
+        self._parts: dict[str, str] = {}
+        objects = sorted(state.world, key=str)
+        for table, columns in self._columns.items():
+            for key in objects:
+                columns[key] = self._column(table, key)
+        self._cards = {key: "" for key in objects if state.world[key].kind == CARD}
+        self._make(dict.fromkeys(("M", "b", "live", "level", "cards")), self._cards)
 
-def _matrix(columns: dict[Any, dict[Any, int]]) -> dict[str, str]:
-    return {
-        f"{s}>{o}": letters(byte)
-        for o, column in sorted(columns.items(), key=_first)
-        for s, byte in sorted(column.items(), key=_first)
-    }
+    def change(self, changes: Iterable[Change]) -> None:
+        """The state has these changes now."""
+        parts: dict[str, None] = {}
+        cards: dict[Key, None] = {}
+        for table, _, key, _, _ in changes:
+            if table in self._columns:
+                self._columns[table][key] = self._column(table, key)
+                parts[table] = None
+            elif table == "level":
+                parts[table] = None
+            elif table == "live":
+                parts[table] = None
+                if key in self._cards:
+                    cards[key] = None
+            else:
+                cards[key] = None
+        if cards:
+            parts["cards"] = None
+        self._make(parts, cards)
+
+    def _make(self, parts: Iterable[str], cards: Iterable[Key]) -> None:
+        state, made = self._state, self._parts
+        for key in cards:
+            self._cards[key] = self._card(key) if key in state.live else ""
+        for part in parts:
+            if part == "live":
+                made[part] = _dumps(sorted(state.live, key=str))
+            elif part == "level":
+                made[part] = _dumps({str(key): state.level[key] for key in sorted(state.level, key=str)})
+            else:
+                columns = self._cards if part == "cards" else self._columns[part]
+                made[part] = "{" + ", ".join(filter(None, columns.values())) + "}"
+        self.text = "{" + ", ".join(f'"{part}": {made[part]}' for part in ("M", "b", "live", "level", "cards")) + "}"
+
+    def _column(self, table: str, key: Key) -> str:
+        column = (self._state.M if table == "M" else self._state.b)[key]
+        cells = sorted(column.items(), key=_first) if len(column) > 1 else column.items()
+        return ", ".join(f'{_quoted(f"{s}>{key}")}: "{letters(byte)}"' for s, byte in cells)
+
+    def _card(self, key: Key) -> str:
+        state = self._state
+        shown = {
+            "status": state.status_of(key),
+            "current": state.current.get(key),
+            "context": state.context.get(key),
+            "output": state.output.get(key),
+            "keys": sorted(state.keys[key], key=str),
+        }
+        return f"{_quoted(str(key))}: {_dumps(shown)}"
 
 
 def _first(item: tuple[Any, Any]) -> str:
