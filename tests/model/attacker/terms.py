@@ -3,7 +3,8 @@
 A term is a name, or a constructor over terms. Terms that are equal are one object, so comparing and hashing one costs
 nothing however deep it is. What somebody can do with terms stands in knowledge.py.
 
-    name(text)              an atom: a party, a constant, a nonce, a private or a symmetric key
+    name(text)              an atom that has to be learnt: a nonce, a private or a symmetric key
+    literal(text)           an atom that everybody has: a party, a label, a number
     public(k)               the public half of the private key k
     enc(t, ..)              a tuple: everybody takes it apart
     aenc(pk, t, info)       t encrypted to a public key; it opens under the same info alone
@@ -47,6 +48,10 @@ def _made(kind: str, *parts) -> Term:
 
 def name(text: str) -> Term:
     return _made("name", text)
+
+
+def literal(text: str) -> Term:
+    return _made("literal", text)
 
 
 def public(key: Term) -> Term:
@@ -109,6 +114,7 @@ def _under(info: Term) -> str:
 # How a term is written: {t}_P is encrypted to P, [t]_P is signed by P.
 _SHOWN = {
     "name": lambda text: text,
+    "literal": lambda text: text,
     "public": lambda key: f"pk({key!r})",
     "enc": lambda *fields: f"({', '.join(map(repr, fields))})",
     "aenc": lambda key, body, info: f"{{{body!r}{_under(info)}}}_{_owner(key)}",

@@ -3,7 +3,7 @@
 import pickle
 
 from .knowledge import Knowledge
-from .terms import aenc, enc, hashed, mac, name, public, replaced, senc, sign, subterms
+from .terms import aenc, enc, hashed, literal, mac, name, public, replaced, senc, sign, subterms
 
 A, B, K, N, SK = map(name, ("A", "B", "K", "N", "sk"))
 
@@ -51,6 +51,7 @@ def test_a_signature_shows_what_it_is_over_and_is_made_with_the_key_alone():
 def test_what_is_derived_is_built_of_derived_parts():
     known = Knowledge([A, K, public(SK)])
     assert known.derives(aenc(public(SK), enc(A, mac(K, hashed(A)))))
+    assert known.derives(enc(literal("user"), A))
     assert not known.derives(aenc(public(SK), N)) and not known.derives(public(B))
 
 

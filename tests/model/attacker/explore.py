@@ -1,0 +1,155 @@
+"""Every state that the attacker can bring about in a scope, breadth first, so that a counter-example is shortest.
+
+A state is one state of each machine. What the attacker knows follows from it: all that was sent. Two orders of the same
+steps meet in one state (snapshot.py, Chance), so what is left of interleavings is their meeting points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .claims import Marks, wrong
+from .knowledge import Knowledge
+from .machines import Move, Steps
+from .moves import Attacker, View
+from .world import World
+
+State = tuple[int, ...]
+
+
+@dataclass
+class Report:
+    """What was found: numbers, which ends were reached, and the first thing that is wrong."""
+
+    states: int = 0
+    transitions: int = 0
+    tried: int = 0
+    knowledges: int = 0
+    local: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    #: The moves that lead to what is wrong: (machine, move, what it sent).
+    path: list[tuple[str, Move, tuple]] = field(default_factory=list)
+    #: Marks of every kind that were ever left, for the claims not to be empty.
+    marks: set[tuple] = field(default_factory=set)
+
+
+class _Knowledges:
+    """The knowledges that occur, numbered, and what each machine can be told out of them."""
+
+    def __init__(self, attacker: Attacker, first: Knowledge) -> None:
+        self._attacker = attacker
+        self.all: list[Knowledge] = [first]
+        self._numbers = {first.terms: 0}
+        self._grown: dict[tuple[int, tuple], int] = {}
+        self._views: dict[int, View] = {}
+
+    def grown(self, number: int, sent: tuple) -> int:
+        if not sent:
+            return number
+        at = number, sent
+        if at not in self._grown:
+            larger = self.all[number].learn(*sent)
+            found = self._numbers.setdefault(larger.terms, len(self.all))
+            if found == len(self.all):
+                self.all.append(larger)
+            self._grown[at] = found
+        return self._grown[at]
+
+    def view(self, number: int) -> View:
+        if number not in self._views:
+            self._views[number] = self._attacker.view(self.all[number])
+        return self._views[number]
+
+
+class Explorer:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.attacker = Attacker(world)
+        self.machines: tuple[Steps, ...] = world.machines
+        self.knowledges = _Knowledges(self.attacker, world.knowledge)
+        scope = world.scope
+        users = len(world.started)
+        #: Of each machine: what of a view it is told, and who makes that.
+        self._asked = [("of_user", self.attacker.to_user)] * users + [
+            ("of_card", self.attacker.to_card),
+            ("of_authority", self.attacker.to_authority),
+        ]
+        card, ca = len(self.machines) - 2, len(self.machines) - 1
+        #: Machine and event: no more of them than this, counted by what is drawn in each.
+        self._limits = {
+            (card, 1): ("n_c", world.cards.drawn(0, "n_c") + scope.card_sessions),
+            (ca, 3): ("sid", scope.ca_sessions),
+        }
+        self._enabled: dict[tuple, list[tuple[int, tuple, Move]]] = {}
+        self._moves: dict[tuple, list[Move]] = {}
+        self._judged: dict[tuple, bool] = {}
+
+    def run(self, most: int = 10_000_000) -> Report:
+        """Everything reachable, or up to and with the first state in which something is wrong."""
+        report = Report()
+        first: State = (0,) * len(self.machines)
+        parents: dict[State, tuple[State, int, Move, tuple] | None] = {first: None}
+        layer = [(first, 0)]
+        while layer and not report.wrong:
+            following = []
+            for state, known in layer:
+                for which in range(len(self.machines)):
+                    for to, sent, move in self._steps(which, state[which], known):
+                        report.transitions += 1
+                        after = (*state[:which], to, *state[which + 1 :])
+                        if after in parents:
+                            continue
+                        parents[after] = state, which, move, sent
+                        larger = self.knowledges.grown(known, sent)
+                        following.append((after, larger))
+                        if why := self._judge(after, larger, report):
+                            report.wrong, report.path = why, self._path(parents, after)
+                            return self._sum(report, parents)
+                        assert len(parents) <= most, f"{self.world.scope.name} has more than {most} states"
+            layer = following
+        return self._sum(report, parents)
+
+    # ---- inside ----------------------------------------------------------------------------------------------
+
+    def _steps(self, which: int, at: int, known: int) -> list[tuple[int, tuple, Move]]:
+        """The moves that this machine accepts in this state, out of this knowledge."""
+        what, make = self._asked[which]
+        view = self.knowledges.view(known)
+        of = which, getattr(view, what)
+        key = at, of
+        if key not in self._enabled:
+            kind = what, of[1]
+            if kind not in self._moves:
+                self._moves[kind] = list(make(view))
+            machine, found = self.machines[which], {}
+            for move in self._moves[kind]:
+                limit = self._limits.get((which, move[0]))
+                if limit and machine.drawn(at, limit[0]) >= limit[1]:
+                    continue
+                step = machine.step(at, move)
+                if step is not None:
+                    found.setdefault((step.to, step.sent), move)
+            self._enabled[key] = [(to, sent, move) for (to, sent), move in found.items()]
+        return self._enabled[key]
+
+    def _judge(self, state: State, known: int, report: Report) -> list[str]:
+        marks = frozenset().union(*(m.nodes[n].marks for m, n in zip(self.machines, state, strict=True)))
+        key = marks, known
+        if key in self._judged:
+            return []
+        self._judged[key] = True
+        report.marks |= marks
+        return wrong(Marks(marks, self.world.past), self.knowledges.all[known])
+
+    def _path(self, parents: dict, state: State) -> list[tuple[str, Move, tuple]]:
+        path = []
+        while parents[state] is not None:
+            state, which, move, sent = parents[state]
+            path.append((self.machines[which].name, move, sent))
+        return path[::-1]
+
+    def _sum(self, report: Report, parents: dict) -> Report:
+        report.states, report.knowledges = len(parents), len(self.knowledges.all)
+        report.local = {m.name: len(m.nodes) for m in self.machines}
+        report.tried = sum(len(m._done) for m in self.machines)
+        return report

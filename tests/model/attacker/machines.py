@@ -1,0 +1,255 @@
+"""The machines of vecd.protocol as the explorer steps them: each step a call of the real method on a copy.
+
+A machine's states are numbered; the same state is never built twice, whoever came there first. What a step draws is
+named after what it answers, not after its turn, so that two orders of independent steps lead to one state. A refusal
+has to leave the machine as it was: that is checked at every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+from vecd.base.errors import VecError
+from vecd.protocol.card import CardParty
+from vecd.protocol.identity import KeyRecord
+from vecd.protocol.messages import Message3, Sealed3, unpack
+from vecd.protocol.user import UserRun
+
+from . import symbolic
+from .snapshot import fork, state
+from .symbolic import term_of
+from .terms import Term
+
+NOW, TICK = 1_800_000_000, 1000.0
+ALG, USAGE = "AES-256-GCM", 3
+ALGS, USAGES = {ALG: 32}, 7
+
+# (event, bytes, ..): a message that is given to a machine.
+Move = tuple[Any, ...]
+# What a claim speaks of: ("sent", ..), ("done", ..), ("active", ..), ("holds", ..); see claims.py.
+Mark = tuple[Any, ...]
+
+
+class Chance:
+    """Where all machines get randomness and numbers: names, `of` what and for which step."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        self._of, self._step, self.drawn = "", "", frozenset()
+        #: Kinds that are always the same: how a nonce is taken out of the protocol.
+        self.constant: frozenset[str] = frozenset()
+
+    def begin(self, of: str, step: str, drawn: frozenset[str] = frozenset()) -> None:
+        self._of, self._step, self.drawn = of, step, drawn
+
+    def __call__(self, size: int) -> bytes:
+        return symbolic.known(self._step) if size == 16 else symbolic.atom(self._name(self._of), size)
+
+    def number(self, of: str) -> int:
+        return symbolic.number(self._name(of))
+
+    def _name(self, of: str) -> str:
+        text = f"{of}[{self._step}]"
+        while text in self.drawn:
+            text += "'"
+        self.drawn |= {text}
+        return of if of in self.constant else text
+
+
+class Vault:
+    """A card's vault: K is kept by handle."""
+
+    def __init__(self, chance: Chance) -> None:
+        self.secrets: dict[int, bytes] = {}
+        self._chance = chance
+
+    def stage(self, secret: memoryview) -> int:
+        handle = self._chance.number("handle")
+        self.secrets[handle] = bytes(secret)
+        return handle
+
+    def kcv(self, handle: int, data: bytes) -> bytes:
+        return symbolic.mac(self.secrets[handle], data)
+
+    def drop(self, handle: int) -> None:
+        del self.secrets[handle]
+
+
+class Node(NamedTuple):
+    machine: Any
+    marks: frozenset[Mark]
+    drawn: frozenset[str]
+
+
+class Step(NamedTuple):
+    """A move was accepted: the state it led to, and what was sent."""
+
+    to: int
+    sent: tuple[Term, ...]
+
+
+class ChangedByRefusal(AssertionError):
+    """A machine refused a message and was another one afterwards."""
+
+
+class Steps:
+    """One machine: its states, by number, and its steps. State 0 is where it starts."""
+
+    def __init__(self, name: str, machine: Any, chance: Chance, drawn: frozenset[str] = frozenset()) -> None:
+        self.name, self._chance = name, chance
+        self.nodes: list[Node] = []
+        self._known: dict[Hashable, int] = {}
+        self._done: dict[tuple[int, Move], Step | None] = {}
+        self.refused = 0
+        self._number(Node(machine, frozenset(self.holds(machine)), drawn))
+
+    # ---- what each kind of machine says ----------------------------------------------------------------------
+
+    def give(self, machine: Any, move: Move) -> tuple[list[bytes], set[Mark]]:
+        """The move, done to the machine: what it sends, and what happened. Raises VecError."""
+        raise NotImplementedError
+
+    def draws(self, move: Move) -> tuple[str, str]:
+        """What kind of random value the move draws, and what it is named after."""
+        return "", ""
+
+    def holds(self, machine: Any) -> set[Mark]:
+        """What is true of the machine as long as it is."""
+        return set()
+
+    def closed(self, machine: Any) -> bool:
+        """The machine refused for good, as it may."""
+        return False
+
+    # ---- steps -----------------------------------------------------------------------------------------------
+
+    def drawn(self, number: int, of: str) -> int:
+        """How many random values of a kind were drawn up to this state."""
+        return sum(text.startswith(of) for text in self.nodes[number].drawn)
+
+    def _number(self, node: Node) -> int:
+        key = state(node.machine), node.marks, node.drawn
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self.nodes)
+            self.nodes.append(node)
+        return found
+
+    def step(self, number: int, move: Move) -> Step | None:
+        """What the move does in this state; None: it is refused."""
+        at = number, move
+        if at not in self._done:
+            self._done[at] = self._step(self.nodes[number], move)
+        return self._done[at]
+
+    def _step(self, node: Node, move: Move) -> Step | None:
+        machine = fork(node.machine)
+        self._chance.begin(*self.draws(move), node.drawn)
+        try:
+            sent, marks = self.give(machine, move)
+        except VecError as refusal:
+            self.refused += 1
+            if state(machine) == state(node.machine):
+                return None
+            if not self.closed(machine):
+                raise ChangedByRefusal(f"{self.name} refused {move[0]} ({refusal}) and was changed") from None
+            sent, marks = [], set()
+        lasting = {mark for mark in node.marks if mark[0] != "holds"} | marks
+        after = Node(machine, frozenset(lasting | self.holds(machine)), self._chance.drawn)
+        return Step(self._number(after), tuple(map(term_of, sent)))
+
+
+class UserSteps(Steps):
+    """One run of a user, which loads its key as soon as the card is verified."""
+
+    def __init__(self, name: str, run: UserRun, secret: bytes, record: KeyRecord, chance: Chance) -> None:
+        self.secret, self._record = secret, record
+        super().__init__(name, run, chance)
+
+    def give(self, machine: UserRun, move: Move) -> tuple[list[bytes], set[Mark]]:
+        event, message = move
+        if event == 6:
+            machine.accept_verification(message, NOW, TICK)
+            message7 = machine.load(bytes(bytearray(self.secret)), self._record, TICK)
+            key = term_of(self.secret)
+            what = term_of(machine.id_c), key, term_of(machine.sid), self._record.alg, self._record.usage
+            return [message7], {("sent", self.name, *what)}
+        number = machine.accept_loaded(message, NOW, TICK)
+        what = term_of(machine.id_c), term_of(self.secret), term_of(machine.sid), number
+        return [], {("done", self.name, *what)}
+
+    def closed(self, machine: UserRun) -> bool:
+        return machine.state == "closed: the authority says keybad"
+
+
+class CardSteps(Steps):
+    """A card."""
+
+    def draws(self, move: Move) -> tuple[str, str]:
+        event, message = move
+        if event == 1:
+            return "n_c", repr(term_of(message).parts[0].parts[0])
+        return "handle", repr(term_of(message).parts[0])
+
+    def give(self, machine: CardParty, move: Move) -> tuple[list[bytes], set[Mark]]:
+        event, message = move
+        if event == 1:
+            return [machine.verify_open(message, TICK)], set()
+        if event == 5:
+            machine.verify_accept(message, NOW, TICK)
+            return [], set()
+        if event == 7:
+            return [machine.key_load(message, TICK)[1]], set()
+        key = machine.key_accept(message, NOW, TICK)
+        if key is None:
+            return [], set()
+        secret = term_of(machine._vault.secrets[key.handle])
+        what = term_of(key.id_u), secret, term_of(key.sid), key.number, key.alg, key.usage
+        return [], {("active", self.name, key.handle, *what)}
+
+    def holds(self, machine: CardParty) -> set[Mark]:
+        secrets = machine._vault.secrets
+        staged = {
+            (session.verification().id_u, secrets[session.staged.handle], sid)
+            for sid, session in machine._sessions.items()
+            if session.staged is not None
+        }
+        active = {(key.id_u, secrets[key.handle], key.sid) for key in machine.slots.values()}
+        return {("holds", *map(term_of, what)) for what in staged | active}
+
+
+class AuthoritySteps(Steps):
+    """The authority: messages 3 and 9, further keys, registration."""
+
+    insider = b""
+
+    def step(self, number: int, move: Move) -> Step | None:
+        """As for all; ("key, 9", ..) is a registration of E and then message 9, if both are accepted."""
+        if move[0] != "key, 9":
+            return super().step(number, move)
+        _, message, sid, message9 = move
+        first = super().step(number, ("key", self.insider, message))
+        second = first and super().step(first.to, (9, sid, message9))
+        return second and Step(second.to, first.sent + second.sent)
+
+    def draws(self, move: Move) -> tuple[str, str]:
+        event, *fields = move
+        if event == 3:
+            # Named after the two nonces that it answers.
+            sealed = term_of(unpack(Message3, fields[0], "message 3").blob).parts[1]
+            at = [Sealed3._fields.index(name) for name in ("m1", "m2")]
+            return "sid", ", ".join(repr(sealed.parts[n].parts[2]) for n in at)
+        if event == 9:
+            return "N_K", repr(term_of(fields[0]))
+        return "serial", repr(term_of(fields[-1]))
+
+    def give(self, machine: Any, move: Move) -> tuple[list[bytes], set[Mark]]:
+        event, *fields = move
+        if event in (3, 9):
+            both = machine.verify(*fields, NOW) if event == 3 else machine.loaded(*fields, NOW)
+            return [both.to_card, both.to_user], set()
+        if event == "key":
+            return [machine.key(*fields, NOW).body], set()
+        return [machine.register(*fields, NOW).body], set()
