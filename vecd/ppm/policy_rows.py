@@ -88,6 +88,8 @@ class Rows:
     cards: dict[str, Card] = field(default_factory=dict)
     allows: list[Allow] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    # Who is named as an owner, also by a row that is broken.
+    owners: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
 
     def named(self, name: str) -> Guest | Instance | Card | None:
@@ -228,7 +230,7 @@ def _file(text: Text, found: Rows) -> None:
             continue
         if table not in TABLES:
             hint = _nearest(table, ["schema", *TABLES])
-            found.problems.append(Problem(text.place((table,)), f"the table {table[:64]!r} is not known", hint))
+            found.problems.append(Problem(_first(text, table), f"the table {table[:64]!r} is not known", hint))
         elif table == SINGLE:
             if isinstance(value, dict):
                 _model(text, value, found)
@@ -289,6 +291,8 @@ def _row(text: Text, table: str, number: int, given: Mapping[str, Any], found: R
     problems: list[Problem] = []
     values = _keys(table, given, places, problems)
     complete = all(key in values for key in TABLES[table])
+    if "owner" in values:
+        found.owners.add(values["owner"])
     if table == "allow":
         if complete and not problems:
             found.allows.append(Allow(values["subject"], values["object"], values["rights"], places[""]))

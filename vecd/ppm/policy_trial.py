@@ -97,9 +97,8 @@ def _entities(trial: Trial, monitor: Monitor, rows: Rows, broken: set[str]) -> N
     for card in rows.cards.values():
         if _create(trial, monitor, card, CARD, monitor.state.levels.free):
             trial.cards[card.name] = card
-    owners = {instance.owner for instance in trial.instances.values()} | {name.partition(".")[0] for name in broken}
     for guest in trial.guests.values():
-        if guest.name not in owners:
+        if guest.name not in rows.owners:
             hint = f'add [[instance]] with name = "{guest.name}.1" and owner = "{guest.name}"'
             message = f"guest {guest.name} has no instance, and can never do anything"
             trial.problems.append(Problem(guest.place(), message, hint))
