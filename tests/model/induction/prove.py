@@ -1,0 +1,69 @@
+"""
+The obligations: no transition leaves what is secure.
+
+For a transition and a group of properties: World, Secure(v), what is asked and the guards, and not group(v') - and Z3 says
+that there is no such state. Where group(v') is the very same term as group(v), nothing has to be asked.
+"""
+
+from typing import NamedTuple
+
+import z3
+
+from tests.model.induction.properties import GROUPS, SECURE
+from tests.model.induction.steps import O, S
+from tests.model.induction.terms import any_state, world
+
+LIMIT_MS = 20_000
+"""For one obligation. What takes longer is not proved."""
+
+PROVED, SAME, FAILED, UNKNOWN = "proved", "same", "failed", "unknown"
+
+
+class Obligation(NamedTuple):
+    transition: str
+    group: str
+    result: str
+    model: object = None
+
+
+def assumed(v, group=""):
+    """What may be assumed of the state before."""
+    return [*world().values(), *(GROUPS[name](v) for name in SECURE), *([GROUPS["taint"](v)] if group == "taint" else [])]
+
+
+def solver(v, group="", limit=LIMIT_MS):
+    found = z3.Solver()
+    found.set("smt.mbqi", False)
+    found.set("auto_config", False)
+    found.set("timeout", limit)
+    found.add(*assumed(v, group))
+    return found
+
+
+def obligations(transition, groups=GROUPS, limit=LIMIT_MS):
+    """Every obligation of one transition, decided."""
+    v = any_state()
+    step = transition.step(v)
+    asked = {False: solver(v, limit=limit), True: solver(v, "taint", limit)}
+    for every in asked.values():
+        every.add(step.enabled(), *_mentioned(v))
+    for name in groups:
+        before, then = GROUPS[name](v), GROUPS[name](step.after)
+        if then.eq(before):
+            yield Obligation(transition.name, name, SAME)
+            continue
+        yield Obligation(transition.name, name, *_valid(asked[name == "taint"], then))
+
+
+def _mentioned(v):
+    """The cell c of the request is called by a name, so that Z3 has that term to look at: this assumes nothing."""
+    return [z3.Bool("c is held") == v.b(S, O, "c")]
+
+
+def _valid(asked, formula):
+    asked.push()
+    asked.add(z3.Not(formula))
+    answer = asked.check()
+    model = asked.model() if answer == z3.sat else None
+    asked.pop()
+    return PROVED if answer == z3.unsat else FAILED if answer == z3.sat else UNKNOWN, model
