@@ -5,7 +5,8 @@ import functools
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vecd.base import ipc
@@ -197,6 +198,18 @@ class World:
         from vecd.ppm.state import letters
 
         return letters(self.guard.book.state.holds(subject, target))
+
+
+@contextmanager
+def no_room(world: World) -> Iterator[None]:
+    """Nothing of the guard's can be written to the disk."""
+    fresh = world.paths.policy.with_name("policy.json.new")
+    world.guard.book.store._journal.broken = True
+    fresh.symlink_to("/dev/full")
+    try:
+        yield
+    finally:
+        fresh.unlink()
 
 
 def certified(certificate: bytes, identity: bytes) -> None:

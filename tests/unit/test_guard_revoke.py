@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.guard_world import CARDS, USERS, FakeBroker, FakeCard, in_world, settled
+from tests.unit.guard_world import CARDS, USERS, FakeBroker, FakeCard, in_world, no_room, settled
 from vecd.base.errors import Busy, Denied, Failed, Hardware
 from vecd.services.guard_parts import cards, register
 from vecd.shm.layout import CONTROL, FREE, USING
@@ -145,11 +145,14 @@ async def test_a_card_without_a_process_loses_rights_in_M_alone(world):
 @in_world
 async def test_a_rescind_that_cannot_be_stored_holds_and_says_so(world):
     card, _, index = await in_session(world)
-    world.paths.policy.with_name("policy.json.new").symlink_to("/dev/full")
-    with pytest.raises(Failed, match="until the guard starts again") as caught:
+    with no_room(world), pytest.raises(Failed, match="until the guard starts again") as caught:
         await rescind(world, "a")
     assert "cannot be written" in caught.value.reason
     assert card.word.held == C and world.guard.book.matrices.load("card_m", 0, index) == R | C
+    assert register.load(world.paths.policy).access["A.1", "c0"] == "rac"
+    # Once there is room again, rescinding it once more stores it, though nothing is left to rescind.
+    await rescind(world, "a")
+    assert register.load(world.paths.policy).access["A.1", "c0"] == "rc"
 
 
 # ---- cards that do not do their part

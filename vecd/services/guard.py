@@ -10,7 +10,6 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from vecd.base import events, log, notify
@@ -21,6 +20,7 @@ from vecd.services.guard_parts import boot, certificate, guests, register
 from vecd.services.guard_parts.book import LEVELS, Book
 from vecd.services.guard_parts.context import Guard, Limits
 from vecd.services.guard_parts.doors import open_doors
+from vecd.services.guard_parts.journal import Position
 from vecd.services.guard_parts.register import Register
 from vecd.shm.writer import Matrices
 
@@ -50,20 +50,22 @@ def prepare(paths: Paths) -> None:
 
 def open_book(path: Path) -> Book:
     """The book of the stored register, of a generation that no start had before. Raises ConfigError for damage."""
-    known = register.load(path)
-    fresh = known is None
-    stored = Register() if known is None else known
-    stored = replace(stored, generation=max(stored.generation + 1, time.time_ns()))
-    book = Book(path, stored, Matrices.create(stored.generation, LEVELS))
-    try:
-        book.store()
-    except Failed as error:
-        # A first start that cannot write would forget everything; a later one only its number.
-        if fresh:
-            raise
-        log.event(events.STORE_FAILED, reason=error)
+    known = register.read(path)
+    stored, position = (Register(), Position()) if known is None else known
+    generation = max(stored.generation + 1, time.time_ns())
+    book = Book(path, stored, Matrices.create(generation, LEVELS), position)
+    # A first start that cannot write would forget everything; a later one only its number.
+    if known is None:
+        stored.generation = generation
+        book.store.rewrite()
+    else:
+        try:
+            book.started(generation)
+        except Failed as error:
+            log.event(events.STORE_FAILED, reason=error)
+    book.store.tidy()
     counts = f"{len(stored.users)} guests, {len(stored.instances)} instances, {len(stored.cards)} cards"
-    log.event(events.POLICY_RESTORED, what="nothing: there was no register" if fresh else counts)
+    log.event(events.POLICY_RESTORED, what="nothing: there was no register" if known is None else counts)
     return book
 
 

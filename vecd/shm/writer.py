@@ -98,6 +98,15 @@ class Matrices:
             raise Internal(f"a cell of {table} never holds {value:#04x}")
         lib.vec_cell_store(cell, value)
 
+    def fill(self, table: str, index: int, row: bytes | bytearray) -> None:
+        """The first cells of one row, of a table of rows, hold these. Before anybody reads: it is no atomic store."""
+        if len(CELLS[table].kinds) != 2 or len(row) > KINDS[CELLS[table].kinds[1]]:
+            raise Internal(f"this is no row of {table}")
+        if any(value & ~CELLS[table].attributes for value in set(row)):
+            raise Internal(f"a cell of {table} never holds one of {sorted(set(row))}")
+        self._index(CELLS[table].kinds[0], index)
+        ffi.memmove(getattr(self._live(), table)[index], row, len(row))
+
     def load(self, table: str, *at: int) -> int:
         """What the cell holds."""
         held: int = lib.vec_cell_load(self._cell(table, at))

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from vecd.base import events, log
-from vecd.base.errors import Failed, Malformed
+from vecd.base.errors import Failed, Malformed, VecError
+from vecd.base.ipc import Reply
 from vecd.ppm import explain as ppm_explain
 from vecd.ppm import request as requests
-from vecd.ppm.rules import RULES
+from vecd.ppm.rules import RULES, Decision
 from vecd.ppm.state import BITS, MANAGER, C, letters
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.register import Card, Instance, User
-from vecd.services.guard_parts.revoke import clean, withdraw
-from vecd.services.guard_parts.seen import observe
+from vecd.services.guard_parts.revoke import Passed, clean, pass_by, pass_on, withdraw
+from vecd.services.guard_parts.seen import observe, observed_at_rest
 
 # What a data operation needs, as wire.h has it: a to put its data in, r to take its result out.
 DATA_OPERATIONS = ("encrypt", "decrypt", "sha256", "random", "null")
@@ -28,15 +29,84 @@ def _known(guard: Guard, name: str) -> User | Instance | Card | str:
     return MANAGER if name == MANAGER else guard.book.entity(name)
 
 
-async def give(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
-    """R9."""
-    book = guard.book
+def give(guard: Guard, subject: str, target: str, attribute: str, reply: Reply) -> bool:
+    """R9; there is nothing to wait for but the disk."""
     _known(guard, subject), _known(guard, target)
-    async with guard.lock:
-        with book.change():
-            decision = book.ask(requests.give(subject, target, attribute))
-    log.event(events.ACCESS_GIVEN, subject=subject, object=target, attribute=attribute)
-    return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": []}
+
+    def done(outcome: Decision | VecError, _: str) -> None:
+        if isinstance(outcome, Decision):
+            log.event(events.ACCESS_GIVEN, subject=subject, object=target, attribute=attribute)
+        reply(_answer(outcome))
+
+    guard.soon(requests.give(subject, target, attribute), done)
+    return True
+
+
+def rescind_at_once(guard: Guard, subject: str, target: str, attribute: str, reply: Reply) -> bool:
+    """
+    R10 where no card has to be waited for: nobody is connected by way of this cell, and no step of the card is under
+    way. False, and nothing was done, where it is otherwise.
+    """
+    _known(guard, subject)
+    what, book = _known(guard, target), guard.book
+    link: CardLink | None = None
+    instance = book.register.instances.get(subject)
+    if isinstance(what, Card):
+        link = guard.link(what.name)
+        held = instance is not None and book.state.holds(instance.name, what.name)
+        if link.lock.locked() or link.out or held or not (link.word is None or observed_at_rest(guard, link)):
+            return False
+    elif isinstance(what, Instance):
+        if guard.busy_with(what.owner) or book.state.connected[what.name]:
+            return False
+
+    def done(outcome: Decision | VecError, warning: str) -> None:
+        if not isinstance(outcome, Decision):
+            reply(outcome)
+            return
+        warnings = [warning] if warning else []
+        if link is not None and link.word is not None and instance is not None:
+            # The word is changed in any case: a step may stand between its look at M and its swap.
+            passed = pass_by(link.word, instance, BITS[attribute])
+            if passed is not Passed.WHOLLY:
+                guard.spawn(later(outcome, warnings, link, instance, passed))
+                return
+        reply(_rescinded(subject, target, attribute, outcome, [], warnings))
+
+    async def later(
+        decision: Decision, warnings: list[str], link: CardLink, instance: Instance, passed: Passed
+    ) -> None:
+        """The card began a step in the very moment, or somebody entered: it is waited for."""
+        try:
+            notes = await pass_on(guard, link, instance, BITS[attribute], passed)
+        except VecError as error:
+            reply(error)
+        else:
+            reply(_rescinded(subject, target, attribute, decision, notes, warnings))
+
+    guard.soon(requests.rescind(subject, target, attribute), done, must_store=False)
+    return True
+
+
+def _answer(outcome: Decision | VecError) -> Mapping[str, Any] | VecError:
+    if not isinstance(outcome, Decision):
+        return outcome
+    return {"decision": outcome.answer, "rule": outcome.rule, "reason": outcome.reason, "notes": []}
+
+
+def _rescinded(
+    subject: str, target: str, attribute: str, decision: Decision, notes: list[str], warnings: list[str]
+) -> Mapping[str, Any] | VecError:
+    """The answer to a rescind that holds, and whether it will after a restart."""
+    log.event(events.ACCESS_RESCINDED, subject=subject, object=target, attribute=attribute)
+    if warnings:
+        return Failed(
+            f"{attribute} of {subject} on {target} is rescinded, but only until the guard starts again",
+            rule=decision.rule,
+            reason="; ".join([*warnings, *notes]),
+            hint="make room on the disk and rescind it once more",
+        )
+    return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": notes}
 
 
 async def rescind(guard: Guard, subject: str, target: str, attribute: str) -> dict[str, Any]:
@@ -46,9 +116,9 @@ async def rescind(guard: Guard, subject: str, target: str, attribute: str) -> di
     if isinstance(what, Card):
         async with guard.locked([what]) as links:
             return await _rescind(guard, subject, target, attribute, links)
-    async with guard.lock:
-        async with guard.reached([what] if isinstance(what, Instance) else []) as links:
-            return await _rescind(guard, subject, target, attribute, links)
+    owner = what.owner if isinstance(what, Instance) else target
+    async with guard.user_lock(owner), guard.reached([what] if isinstance(what, Instance) else []) as links:
+        return await _rescind(guard, subject, target, attribute, links)
 
 
 async def _rescind(guard: Guard, subject: str, target: str, attribute: str, links: list[CardLink]) -> dict[str, Any]:
@@ -72,15 +142,10 @@ async def _rescind(guard: Guard, subject: str, target: str, attribute: str, link
         notes += await withdraw(guard, link, instance, lost)
         if lost & C and link.name in connected:
             notes += await clean(guard, link, instance)
-    log.event(events.ACCESS_RESCINDED, subject=subject, object=target, attribute=attribute)
-    if warnings:
-        raise Failed(
-            f"{attribute} of {subject} on {target} is rescinded, but only until the guard starts again",
-            rule=decision.rule,
-            reason="; ".join([*warnings, *notes]),
-            hint="make room on the disk and rescind it once more",
-        )
-    return {"decision": decision.answer, "rule": decision.rule, "reason": decision.reason, "notes": notes}
+    answer = _rescinded(subject, target, attribute, decision, notes, warnings)
+    if isinstance(answer, VecError):
+        raise answer
+    return dict(answer)
 
 
 def _usable(guard: Guard, card: str, instance: Instance | None) -> int:

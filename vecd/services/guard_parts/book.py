@@ -1,46 +1,65 @@
 """The guard's book: the state (b, M, f, H), the register it is stored in, and the matrices that others read.
 
-Every change is a `with book.change():` block. The rules decide each request inside it; a refusal, or a register that
-cannot be written, takes the whole block back. What was decided is then published in one bracket of the seqlock. No
-block awaits anything, so nobody in this process sees half of one.
+Every change is a `with book.change():` block, or one request in a batch (`soon`, `commit`). The rules decide each
+request at once; what was decided is then on the disk, then published in one bracket of the seqlock, then answered. A
+refusal, or a disk that does not take it, takes the whole block or batch back. No block awaits anything, so nobody in
+this process sees half of one; and whatever is asked next finds the batch before it committed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from vecd.base import events, log
-from vecd.base.errors import ConfigError, Denied, Failed, Internal, Unknown
+from vecd.base.errors import ConfigError, Denied, Failed, Internal, VecError
+from vecd.base.peer import our_mistake
 from vecd.ppm import request as requests
 from vecd.ppm.monitor import Monitor, denied
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision
-from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Key, State, letters
+from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Change, Key, State, byte_of, letters
 from vecd.services.guard_parts import register as stored
+from vecd.services.guard_parts.directory import Directory
+from vecd.services.guard_parts.journal import Operation, Position
 from vecd.services.guard_parts.publish import Publication
 from vecd.services.guard_parts.register import Card, Instance, Register, User
+from vecd.services.guard_parts.store import Store
 from vecd.shm.writer import Matrices
 
 LEVELS = 4
 
-_Kind = TypeVar("_Kind", User, Instance, Card)
+# Of a request in a batch: the decision that holds, or the refusal; and what the disk did not take of it.
+Done = Callable[[Decision | VecError, str], None]
 
 
-class Book:
+@dataclass(slots=True)
+class _Asked:
+    """One request of a batch."""
+
+    request: Request
+    outcome: Decision | VecError
+    must_store: bool
+    done: Done
+    warning: str = ""
+
+
+class Book(Directory):
     """State, register and matrices, always of one mind."""
 
-    def __init__(self, path: Path, register: Register, matrices: Matrices) -> None:
+    def __init__(self, path: Path, register: Register, matrices: Matrices, position: Position = Position()) -> None:
+        super().__init__(register)
         self.path = path
-        self.register = register
         self.matrices = matrices
         self.monitor = Monitor(LEVELS)
+        self.store = Store(path, register.epoch, position, self._freeze)
         self._journal: list[Decision] | None = None
-        self._rebuilding = True
+        # Of the block that is open: what the disk has to know, and how to take it back.
+        self._operations: list[Operation] = []
+        self._backwards: list[Callable[[], None]] = []
+        self._batch: list[_Asked] = []
         self.published = Publication(matrices, self.monitor.state, self.entity)
         self._rebuild()
-        self._rebuilding = False
 
     @property
     def state(self) -> State:
@@ -48,43 +67,6 @@ class Book:
         return self.monitor.state
 
     # ---- looking things up
-
-    def entity(self, name: str) -> User | Instance | Card:
-        """What has this name; raises Unknown."""
-        for table in (self.register.users, self.register.instances, self.register.cards):
-            if name in table:
-                return table[name]
-        raise Unknown(f"there is nothing called {name[:64]!r}", hint="vecctl guest list, vecctl card list")
-
-    def user(self, name: str) -> User:
-        """The guest of this name; raises Unknown."""
-        found = self.register.users.get(name)
-        if found is None:
-            raise Unknown(f"there is no guest {name[:64]!r}", hint="vecctl guest list")
-        return found
-
-    def card(self, name: str) -> Card:
-        """The card of this name; raises Unknown."""
-        found = self.register.cards.get(name)
-        if found is None:
-            raise Unknown(f"no card {name[:64]!r} has registered", hint="vecctl card list")
-        return found
-
-    def user_by_id(self, user: bytes) -> User:
-        """The guest of this id; raises Unknown."""
-        return _by_id(self.register.users, user, "guest")
-
-    def instance_by_id(self, instance: bytes) -> Instance:
-        """The instance of this id; raises Unknown."""
-        return _by_id(self.register.instances, instance, "instance")
-
-    def card_by_id(self, card: bytes) -> Card:
-        """The card of this id; raises Unknown."""
-        return _by_id(self.register.cards, card, "card")
-
-    def instance_at(self, index: int) -> Instance | None:
-        """The instance with this column in the matrices."""
-        return next((one for one in self.register.instances.values() if one.index == index), None)
 
     def connected(self, card: str) -> list[Instance]:
         """map(k): the instances that hold c on the card, by index."""
@@ -107,25 +89,38 @@ class Book:
         """
         if self._journal is not None:
             raise Internal("a change inside a change")
-        before, named, warnings = self.register, set(self.state.world), list[str]()
+        self.commit()
+        warnings = list[str]()
         journal = self._journal = []
         try:
             yield warnings
-            self._store(before, journal, warnings if not must_store else None)
+            operations = [*self._operations, *self._cells(journal)]
+            if warning := self._store(operations, must_store):
+                warnings.append(warning)
         except BaseException:
             for decision in reversed(journal):
                 self.monitor.undo(decision)
-            self.register = before
-            self._forget(set(self.state.world) - named)
+            for back in reversed(self._backwards):
+                back()
             raise
         finally:
             self._journal = None
+            self._operations.clear()
+            self._backwards.clear()
         self._publish(journal)
 
     def ask(self, request: Request) -> Decision:
         """The yes to this request, applied; raises Denied for everything else. Inside `change`."""
         if self._journal is None:
             raise Internal("a request outside a change")
+        decision = self._decide(request)
+        if not decision:
+            raise denied(self.state, decision)
+        self._journal.append(decision)
+        return decision
+
+    def _decide(self, request: Request) -> Decision:
+        """The decision, in the state and in the log. Everything that this guard decides comes by here."""
         decision = self.monitor.ask(request)
         log.event(
             events.DECISION,
@@ -137,99 +132,180 @@ class Book:
             property=decision.property or None,
             reason=decision.reason,
         )
-        if not decision:
-            raise denied(self.state, decision)
-        self._journal.append(decision)
         return decision
+
+    # ---- many at once
+
+    def soon(self, request: Request, done: Done, *, must_store: bool = True) -> bool:
+        """
+        The request is decided now; `done` is called by `commit`, when the decision holds as after `change`.
+
+        True if it is the first of a batch: then it is the caller's to have `commit` called before long.
+        """
+        if self._journal is not None:
+            raise Internal("a request inside a change")
+        decision = self._decide(request)
+        outcome = decision if decision else denied(self.state, decision)
+        self._batch.append(_Asked(request, outcome, must_store, done))
+        return len(self._batch) == 1
+
+    def commit(self) -> None:
+        """Everything of the batch holds, by one write and one sync, and is answered; or is refused."""
+        batch, self._batch = self._batch, []
+        if not batch:
+            return
+        decided = [one.outcome for one in batch if isinstance(one.outcome, Decision)]
+        try:
+            self._store(self._cells(decided), True)
+        except Failed as error:
+            decided = self._without_disk(batch, decided, error)
+        self._publish(decided)
+        for one in batch:
+            try:
+                one.done(one.outcome, one.warning)
+            except Exception as error:
+                our_mistake("the end of a batch", error)
+
+    def _without_disk(self, batch: list[_Asked], decided: list[Decision], error: Failed) -> list[Decision]:
+        """What only takes away holds nevertheless, decided once more without the rest; the decisions that hold."""
+        for decision in reversed(decided):
+            self.monitor.undo(decision)
+        holds = []
+        for one in batch:
+            if not isinstance(one.outcome, Decision):
+                continue
+            if one.must_store:
+                one.outcome = error
+                continue
+            again = self.monitor.ask(one.request)
+            one.outcome = again if again else denied(self.state, again)
+            one.warning = _warning(error) if again.changes else ""
+            if again:
+                holds.append(again)
+        self.store.behind = self.store.behind or bool(self._cells(holds))
+        return holds
 
     # ---- entities
 
     def create_user(self, user: User) -> None:
         """R7, then R5: the user is live, and the manager may instruct it."""
-        self.monitor.name(user.name, USER)
-        self.register = replace(self.register, users={**self.register.users, user.name: user})
-        self._create(user.name)
+        self._named(user, USER)
 
     def create_instance(self, instance: Instance) -> None:
         """R7, then R5, with its owner fixed for its life."""
-        self.monitor.name(instance.name, INSTANCE, owner=instance.owner)
-        instances = {**self.register.instances, instance.name: instance}
-        after = (instance.index + 1) % stored.INSTANCES_MAX
-        self.register = replace(self.register, instances=instances, next_instance=after)
-        self._create(instance.name)
+        before = self.register.next_instance
+        self._backwards.append(lambda: setattr(self.register, "next_instance", before))
+        self._named(instance, INSTANCE, instance.owner)
+        self.register.next_instance = (instance.index + 1) % stored.INSTANCES_MAX
 
     def create_card(self, card: Card) -> None:
         """R7, then R5: the card is free and clean."""
-        self.monitor.name(card.name, CARD)
-        self.register = replace(self.register, cards={**self.register.cards, card.name: card})
-        self._create(card.name)
+        self._named(card, CARD)
 
     def destroy(self, name: str) -> None:
         """R8: it is gone, with its row and column; its name may be used again."""
         self.ask(requests.destroy(name))
-        register = self.register
-        self.register = replace(
-            register,
-            users={key: one for key, one in register.users.items() if key != name},
-            instances={key: one for key, one in register.instances.items() if key != name},
-            cards={key: one for key, one in register.cards.items() if key != name},
-        )
+        one = self.entity(name)
+        self.remove(one)
+        self._backwards.append(lambda: self.add(one))
+        self._operations.append(("end", name))
 
-    def _create(self, name: str) -> None:
-        ask = self._again if self._rebuilding else self.ask
-        ask(requests.create(name))
-        ask(requests.instruct(name))
+    def quarantine(self, card: str, why: str) -> str:
+        """The card does not come back by itself, also not to the next guard; "" lets it. What the disk did not take."""
+        self.commit()
+        self.register.apply(("quarantine", card, why))
+        return self._store([("quarantine", card, why)], False)
+
+    def _named(self, one: User | Instance | Card, kind: str, owner: str | None = None) -> None:
+        self.monitor.name(one.name, kind, owner=owner)
+        self._backwards.append(lambda: self.monitor.forget(one.name))
+        self.add(one)
+        self._backwards.append(lambda: self.remove(one))
+        self._operations.append(stored.created(one))
+        self.ask(requests.create(one.name))
+        self.ask(requests.instruct(one.name))
 
     # ---- what is stored and published
 
     def _rebuild(self) -> None:
         """The state of the register: everything live, M as stored, b empty but for the manager's e*."""
-        register, self.register = self.register, Register()
         # These were decided and logged when they were new; here they only have to be possible still.
-        self._journal = []
+        monitor, register = self.monitor, self.register
         try:
-            for user in register.users.values():
-                self.create_user(user)
-            for instance in register.instances.values():
-                self.create_instance(instance)
-            for card in register.cards.values():
-                self.create_card(card)
+            for kind, table in ((USER, register.users), (INSTANCE, register.instances), (CARD, register.cards)):
+                for one in table.values():
+                    monitor.name(one.name, kind, owner=one.owner if isinstance(one, Instance) else None)
+                    monitor.require(requests.create(one.name))
+                    monitor.require(requests.instruct(one.name))
+            # R9 says yes to every attribute of a cell or to none, and to any instance on any card: what it says to the
+            # first attribute of a user on its instance, or of an instance on its first card, holds for the others.
+            asked: set[str] = set()
             for (subject, target), attributes in register.access.items():
-                for letter in attributes:
-                    self._again(requests.give(subject, target, letter))
+                if subject not in asked or target not in register.cards:
+                    monitor.require(requests.give(subject, target, attributes[0]))
+                    asked.add(subject)
+                self.state.apply((Change("M", subject, target, 0, byte_of(attributes)),))
         except (Denied, ValueError) as error:
             raise ConfigError(f"{self.path}: {error}", reason="the rules refuse the stored policy") from None
-        journal, self._journal = self._journal, None
-        self.register = register
-        self._publish(journal)
+        # From here on M is the state's.
+        register.access = {}
+        self.index()
+        self.published.whole()
 
-    def _again(self, request: Request) -> None:
-        """A request of before the restart, decided a second time without a second line in the log."""
-        assert self._journal is not None
-        self._journal.append(self.monitor.require(request))
+    def _freeze(self) -> Callable[[], Register]:
+        """What is stored, as it stands now; the register is made of it by calling what is returned, in any thread."""
+        register = self.register
+        kept = replace(
+            register,
+            users=dict(register.users),
+            instances=dict(register.instances),
+            cards=dict(register.cards),
+            quarantine=dict(register.quarantine),
+        )
+        columns = {target: dict(column) for target, column in self.state.M.items()}
 
-    def _store(self, before: Register, journal: list[Decision], warnings: list[str] | None) -> None:
-        changes = (change for decision in journal for change in decision.changes)
-        if any(change.table == "M" and change.subject != MANAGER for change in changes):
+        def make() -> Register:
             access = {
                 (str(subject), str(target)): letters(byte & GIVABLE)
-                for target, column in self.state.M.items()
+                for target, column in columns.items()
                 for subject, byte in column.items()
-                if subject != MANAGER
+                if subject != MANAGER and byte & GIVABLE
             }
-            self.register = self.register.with_access(access)
-        if self.register == before:
-            return
-        try:
-            stored.store(self.path, self.register)
-        except Failed as error:
-            if warnings is None:
-                raise
-            warnings.append(f"it holds now, but not after a restart: {error.message}")
+            return replace(kept, access=access)
 
-    def store(self) -> None:
-        """The register is on the disk as it stands; raises Failed."""
-        stored.store(self.path, self.register)
+        return make
+
+    def _cells(self, journal: Iterable[Decision]) -> list[Operation]:
+        """The cells of M that changed, with what stands in them; those of what ended went with it."""
+        live, cells = self.state.live, dict[tuple[Key, Key], None]()
+        for decision in journal:
+            for change in decision.changes:
+                if change.table == "M" and change.subject != MANAGER and change.subject is not None:
+                    cells[change.subject, change.object] = None
+        return [("M", s, o, letters(self.state.may(s, o))) for s, o in cells if s in live and o in live]
+
+    def _store(self, operations: list[Operation], must_store: bool) -> str:
+        """The operations are on the disk; "" or, with must_store=False, what the disk did not take. Raises Failed."""
+        try:
+            self.store.commit(operations)
+        except Failed as error:
+            if must_store:
+                if not operations:
+                    # Nothing of this block: what the disk lacks is older.
+                    return ""
+                raise
+            self.store.behind = True
+            return _warning(error)
+        return ""
+
+    def started(self, generation: int) -> None:
+        """This start's generation is on the disk, above every one before it. Raises Failed."""
+        self.register.generation = generation
+        try:
+            self.store.commit([("started", generation)])
+        except Failed:
+            self.store.behind = True
+            raise
 
     def _publish(self, journal: list[Decision]) -> None:
         """What was decided is published; a name that ended is free from now on, its row having been cleared."""
@@ -238,17 +314,11 @@ class Book:
             return
         self.published.cells(changes)
         ended = {change.object for change in changes if change.table == "live"} - self.state.live
-        self._forget(ended)
+        # Instances first: a user may not be forgotten while one of them names it.
+        for key in sorted(ended, key=lambda one: self.state.kind(one) != INSTANCE):
+            self.monitor.forget(key)
         self.published.ended(str(key) for key in ended)
 
-    def _forget(self, keys: Iterable[Key]) -> None:
-        """Instances first: a user may not be forgotten while one of them names it."""
-        for key in sorted(keys, key=lambda one: self.state.kind(one) != INSTANCE):
-            self.monitor.forget(key)
 
-
-def _by_id(table: Mapping[str, _Kind], wanted: bytes, what: str) -> _Kind:
-    for one in table.values():
-        if one.id == wanted:
-            return one
-    raise Unknown(f"no {what} has the id {wanted.hex()[:64]}")
+def _warning(error: Failed) -> str:
+    return f"it holds now, but not after a restart: {error.message}"

@@ -63,7 +63,7 @@ def who(guard: Guard, name: str) -> dict[str, Any]:
     book = guard.book
     user = book.user(name)
     instances = []
-    for one in book.register.instances_of(name):
+    for one in book.instances_of(name):
         cards = [card for card in book.register.cards.values() if book.state.may(one.name, card.name) & C]
         instances.append(
             {

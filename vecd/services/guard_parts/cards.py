@@ -60,7 +60,7 @@ async def hello(
     if len(identity) != ID_BYTES or not driver.isprintable() or len(driver) > 64:
         raise Malformed("card.hello: id or driver is not one")
     reported = _reported(arguments)
-    async with guard.lock, link.lock:
+    async with link.lock:
         if link.peer is not peer:
             raise Gone(f"card {link.name}: this connection has ended")
         if link.word is not None:
@@ -93,15 +93,15 @@ def _registered(guard: Guard, link: CardLink, identity: bytes) -> Card:
     known = book.register.cards.get(link.name)
     if known is not None and known.id == identity:
         return known
-    if known is None and link.name in book.register.names():
+    if known is None and book.register.taken(link.name):
         raise Exists(f"{link.name!r} is the name of a guest", hint="give the card another name")
-    if any(one.id == identity for one in book.register.cards.values() if one is not known):
+    if book.has_id(Card, identity) not in (None, known):
         raise Exists(f"the id of card {link.name} is that of another card")
-    taken = {one.index for one in book.register.cards.values()}
-    free = [index for index in range(CARDS_MAX) if index not in taken]
-    if not free:
+    # A card of another id takes the place of the one that had the name.
+    place = known.index if known is not None else book.free_place(Card, CARDS_MAX)
+    if place is None:
         raise Exhausted(f"{CARDS_MAX} cards are registered", hint="retire one")
-    card = Card(link.name, identity, free[0])
+    card = Card(link.name, identity, place)
     # Two changes, since a name is free again only after its end was published.
     if known is not None:
         with book.change():
@@ -129,7 +129,8 @@ def _readmit(guard: Guard, card: Card, reported: Sequence[Mapping[str, Any]]) ->
     for row in reported:
         index = row["instance"]
         instance = guard.book.instance_at(index)
-        same = instance is not None and _same(guard, instance, row)
+        # Of a user of whom something is being taken away at this moment nothing comes back.
+        same = instance is not None and _same(guard, instance, row) and not guard.busy_with(instance.owner)
         if same and instance is not None and index not in refused | back.keys():
             if _connect_again(guard, card, instance):
                 back[index] = instance
@@ -216,7 +217,7 @@ async def connect(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
     """R1, R2 a and R4 r of the user on its instance, then R1 of the instance on the card: all of it, or nothing."""
     book = guard.book
     owner, instance, card = book.user_by_id(user), book.instance_by_id(instance_id), book.card_by_id(card_id)
-    async with guard.lock:
+    async with guard.user_lock(owner.name):
         fresh = not book.state.holds(owner.name, instance.name)
         with book.change():
             for request in opening(owner.name, instance.name):
@@ -224,7 +225,7 @@ async def connect(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
     try:
         await _connect_card(guard, instance, card)
     except BaseException:
-        async with guard.lock:
+        async with guard.user_lock(owner.name):
             idle = instance.name in book.state.live and not book.cards_of(instance.name)
             if fresh and idle and book.state.holds(owner.name, instance.name):
                 with book.change():

@@ -1,13 +1,15 @@
 """What the guard's parts share: the book, the card links, the broker, the listeners, the locks and the time limits.
 
-Locks: G for what concerns users and instances (R1 u->i, R6 and R10 u->i, R7 to R9), one lock for each card (R1,
-R6 c, R10 i->k). Order: G, then cards by ascending index. A rule itself never awaits; the locks keep two
-revocations from meeting in the middle of their sequences.
+Locks: one for each user (R1 u->i, R6 and R10 u->i, R7 and R8 of it and its instances), one for each card (R1, R6 c,
+R10 i->k). Order: a user, then cards by ascending index. A rule itself never awaits and needs none of them (R9 takes
+none); the locks keep two revocations from meeting in the middle of their sequences, and a card that hangs keeps only
+those waiting who are on it.
 """
 
 import asyncio
 import socket
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +17,8 @@ from typing import Any
 
 from vecd.base import ipc
 from vecd.base.paths import Paths
-from vecd.services.guard_parts.book import Book
+from vecd.ppm.request import Request
+from vecd.services.guard_parts.book import Book, Done
 from vecd.services.guard_parts.register import Card, Instance
 from vecd.shm.writer import CardWord
 
@@ -81,6 +84,7 @@ class Guard:
     # Raises unless the certificate is the authority's for a card of this id.
     certified: Callable[[bytes, bytes], None]
     limits: Limits = field(default_factory=Limits)
+    # Of what is decided about all users together; before any other lock.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     links: dict[str, CardLink] = field(default_factory=dict)
     broker: Broker = field(default_factory=Broker)
@@ -91,6 +95,8 @@ class Guard:
     started: float = field(default_factory=time.time)
     _since_s: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    # A lock is there as long as somebody holds it or waits for it.
+    _users: weakref.WeakValueDictionary[str, asyncio.Lock] = field(default_factory=weakref.WeakValueDictionary)
 
     def link(self, card: str) -> CardLink:
         """The card's link, also where no process has connected."""
@@ -100,6 +106,23 @@ class Guard:
         """A process of the card is there, or may still come back with what it had under the guard before this one."""
         link = self.link(card)
         return not link.out and (link.peer is not None or time.monotonic() - self._since_s < self.limits.away_s)
+
+    def user_lock(self, user: str) -> asyncio.Lock:
+        """The lock of what is decided about this user."""
+        lock = self._users.get(user)
+        if lock is None:
+            lock = self._users[user] = asyncio.Lock()
+        return lock
+
+    def busy_with(self, user: str) -> bool:
+        """Something is being decided about the user that takes more than a moment."""
+        lock = self._users.get(user)
+        return lock is not None and lock.locked()
+
+    def soon(self, request: Request, done: Done, *, must_store: bool = True) -> None:
+        """The request is decided now; when it holds, with all others that came in this turn of the loop, it is done."""
+        if self.book.soon(request, done, must_store=must_store):
+            asyncio.get_running_loop().call_soon(self.book.commit)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """The work is done by the side; it handles its own errors."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from vecd.base import ipc
 from vecd.base.config import Config
-from vecd.base.errors import Caller, VecError
+from vecd.base.errors import Busy, Caller, VecError
 from vecd.control import calls
 from vecd.services.guard_parts import access, broker, cards, guests, views
 from vecd.services.guard_parts.context import CardLink, Guard
@@ -20,6 +20,8 @@ from vecd.services.guard_parts.context import CardLink, Guard
 ROLE = "guard"
 # Operators at once, and one broker with its successor.
 ADMIN_MAX, BROKER_MAX, CARD_MAX = 32, 4, 4
+# Of a full door: who asked nothing for so long (s) makes room for the next; and places that are root's alone.
+IDLE_S, ROOT_MORE = 1.0, 4
 
 Arguments = dict[str, Any]
 Asked = Callable[[Guard, ipc.Peer, Arguments], Awaitable[Mapping[str, Any]]]
@@ -54,10 +56,6 @@ async def _remove(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mappin
     return await guests.remove(guard, arguments["name"])
 
 
-async def _give(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
-    return await access.give(guard, arguments["subject"], arguments["object"], arguments["attribute"])
-
-
 async def _rescind(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
     return await access.rescind(guard, arguments["subject"], arguments["object"], arguments["attribute"])
 
@@ -78,6 +76,19 @@ async def _release(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mappi
     return await guests.release(guard, arguments["id_u"], arguments["instance"], arguments["card"])
 
 
+def _of_cell(
+    decide: Callable[[Guard, str, str, str, ipc.Reply], bool],
+) -> Callable[[Guard, Arguments, ipc.Reply], bool]:
+    """A call about one cell."""
+    return lambda guard, one, reply: decide(guard, one["subject"], one["object"], one["attribute"], reply)
+
+
+# What needs no waiting, or says that it does. Asked first.
+AT_ONCE: Mapping[str, Callable[[Guard, Arguments, ipc.Reply], bool]] = {
+    "access.give": _of_cell(access.give),
+    "access.rescind": _of_cell(access.rescind_at_once),
+}
+
 ANSWERS: Mapping[str, Asked] = {
     "status": _now(lambda guard, _: views.status(guard)),
     "card.list": _now(_cards),
@@ -87,7 +98,6 @@ ANSWERS: Mapping[str, Asked] = {
     "guest.add": _add,
     "guest.remove": _remove,
     "access.show": _now(lambda guard, _: access.show(guard)),
-    "access.give": _give,
     "access.rescind": _rescind,
     "access.explain": _explain,
     "broker.hello": _hello,
@@ -123,6 +133,21 @@ class People:
         """Raises Caller for those who may nothing."""
         if not self.may(peer):
             raise Caller(f"uid {peer.uid} may not ask the guard", hint=f"be root, or in the group {self._names}")
+
+    def make_room(self, door: ipc.Server, newcomer: ipc.Peer) -> bool:
+        """
+        At the limit, whoever has asked nothing for longest goes; but for root one more is let in at any time.
+
+        Whether the newcomer is served: not where everybody else is being answered at this moment.
+        """
+        idle = [peer for peer in door.peers if peer.idle]
+        if idle:
+            longest = min(idle, key=lambda peer: peer.asked_s)
+            quiet_s = asyncio.get_running_loop().time() - longest.asked_s
+            if quiet_s >= IDLE_S or newcomer.uid in self._uids:
+                longest.close(Busy("another caller needs the place", reason=f"nothing was asked for {quiet_s:.0f} s"))
+                return True
+        return newcomer.uid in self._uids and len(door.peers) < ADMIN_MAX + ROOT_MORE
 
     def require(self, peer: ipc.Peer, call: str) -> None:
         """Raises Caller unless the caller may make this call."""
@@ -160,10 +185,22 @@ async def _admin_door(guard: Guard, people: People) -> None:
         people.require(peer, call)
         return await _whole(ANSWERS[call](guard, peer, arguments))
 
+    def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
+        people.require(peer, call)
+        quick = AT_ONCE.get(call)
+        return quick is not None and quick(guard, arguments, reply)
+
     # Everybody may knock, so that who may not is told so.
     listener = ipc.listen(guard.paths.admin, mode=0o666)
     guard.doors["admin"] = await ipc.serve(
-        listener, answer, table=calls.door("admin", ROLE), admit=people.admit, limit=ADMIN_MAX, name="admin"
+        listener,
+        answer,
+        table=calls.door("admin", ROLE),
+        admit=people.admit,
+        limit=ADMIN_MAX,
+        name="admin",
+        at_once=at_once,
+        full=people.make_room,
     )
 
 

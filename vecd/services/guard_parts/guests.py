@@ -39,7 +39,7 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
     if cid is not None and not CID_MIN <= cid <= CID_MAX:
         raise Malformed(f"guest.add: cid {cid}", reason=f"a guest's CID is {CID_MIN} to {CID_MAX}")
     book = guard.book
-    async with guard.lock:
+    async with guard.lock, guard.user_lock(name):
         cards = [book.card(one) for one in dict.fromkeys(arguments["cards"])]
         user, instance = _new(guard, name, identity, uid, cid)
         # The socket first: what can fail, fails before anything is decided.
@@ -72,24 +72,20 @@ def _checked_name(name: str) -> str:
 
 def _new(guard: Guard, name: str, identity: bytes, uid: int, cid: int | None) -> tuple[User, Instance]:
     """A user and an instance with free names, ids and indices; raises Exists or Exhausted."""
-    register = guard.book.register
-    own = f"{name}.1"
+    book, own = guard.book, f"{name}.1"
     for taken in (name, own):
-        if taken in register.names():
+        if book.register.taken(taken):
             raise Exists(f"the name {taken!r} is taken", hint="vecctl guest list, vecctl card list")
-    for user in register.users.values():
-        if user.id == identity:
-            raise Exists(f"guest {user.name} has this id", hint="enrol the new guest with a token of its own")
-        if cid is not None and user.cid == cid:
-            raise Exists(f"guest {user.name} has CID {cid}", hint="one CID is one guest's")
-    users = {user.index for user in register.users.values()}
-    instances = {one.index for one in register.instances.values()}
-    if len(users) >= USERS_MAX or len(instances) >= INSTANCES_MAX:
+    same = book.has_id(User, identity)
+    if same is not None:
+        raise Exists(f"guest {same.name} has this id", hint="enrol the new guest with a token of its own")
+    same = next((user for user in book.register.users.values() if cid is not None and user.cid == cid), None)
+    if same is not None:
+        raise Exists(f"guest {same.name} has CID {cid}", hint="one CID is one guest's")
+    row, columns = book.free_place(User, USERS_MAX), book.free_columns(1)
+    if row is None or not columns:
         raise Exhausted("there is no room for another guest", reason=f"{USERS_MAX} users, {INSTANCES_MAX} instances")
-    row = next(index for index in range(USERS_MAX) if index not in users)
-    circle = (index % INSTANCES_MAX for index in range(register.next_instance, register.next_instance + INSTANCES_MAX))
-    column = next(index for index in circle if index not in instances)
-    return User(name, identity, row, uid, cid), Instance(own, secrets.token_bytes(ID_BYTES), column, name)
+    return User(name, identity, row, uid, cid), Instance(own, secrets.token_bytes(ID_BYTES), columns[0], name)
 
 
 def _give(guard: Guard, subject: str, target: str) -> None:
@@ -100,14 +96,14 @@ def _give(guard: Guard, subject: str, target: str) -> None:
 async def remove(guard: Guard, name: str) -> dict[str, Any]:
     """Nobody is let in as the guest, its rights are gone from every card, then R8 of its instances and of itself."""
     book = guard.book
-    async with guard.lock:
+    async with guard.user_lock(name):
         user = book.user(name)
         await broker.withdraw(guard, name)
         _close(guard, user, guard.listeners.pop(name, []))
         try:
             notes = await _release(guard, user)
             with book.change():
-                for instance in book.register.instances_of(name):
+                for instance in book.instances_of(name):
                     book.destroy(instance.name)
                 book.destroy(name)
         except BaseException:
@@ -122,7 +118,7 @@ async def remove(guard: Guard, name: str) -> dict[str, Any]:
 async def _release(guard: Guard, user: User) -> list[str]:
     """R6 c of the user on its instances: everything of theirs is gone from every card."""
     book = guard.book
-    instances = book.register.instances_of(user.name)
+    instances = book.instances_of(user.name)
     notes: list[str] = []
     async with guard.reached(instances) as links:
         for link in links:

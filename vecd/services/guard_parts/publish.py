@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, Change, R, State, W
 from vecd.ppm.state import A as APPEND
 from vecd.ppm.state import C as CONNECT
-from vecd.services.guard_parts.register import Card, Instance, User
+from vecd.services.guard_parts.register import INSTANCES_MAX, Card, Instance, User
 from vecd.shm.layout import Entity
 from vecd.shm.writer import Matrices
 
@@ -34,6 +34,27 @@ class Publication:
                     self._entity(str(change.object))
                 else:
                     self._cell(change.table, str(change.subject), str(change.object))
+
+    def whole(self) -> None:
+        """The memory of a guard that has just started says what the state is. Nobody reads it yet."""
+        state = self._state
+        with self._matrices.change():
+            for name in state.live:
+                if name == MANAGER:
+                    continue
+                self._entity(str(name))
+                kind, index = self._place(str(name))
+                self._matrices.store(f"manager_{kind}_m", index, value=state.may(MANAGER, name))
+                self._matrices.store(f"manager_{kind}_b", index, value=state.holds(MANAGER, name))
+                if kind == INSTANCE:
+                    self._matrices.store("user_m", index, value=state.may(state.world[name].owner, name))
+            passes = {name: self._passes(str(name)) for name in state.connected}
+            for card in state.mapped:
+                row = bytearray(INSTANCES_MAX)
+                for instance, byte in state.M[card].items():
+                    if instance != MANAGER:
+                        row[self._places[str(instance)][1]] = byte & passes[instance]
+                self._matrices.fill("card_m", self._place(str(card))[1], row)
 
     def ended(self, names: Iterable[str]) -> None:
         """The names may come back with another index."""
@@ -78,10 +99,13 @@ class Publication:
         M[i][k] as the card may use it: data go through the instance, so what its user may not put into it (a, w)
         or get out of it (r, w) the card may not take either. The card checks one cell, and it is this one.
         """
+        value = self._state.may(instance, card) & self._passes(instance)
+        self._matrices.store("card_m", self._place(card)[1], self._place(instance)[1], value=value)
+
+    def _passes(self, instance: str) -> int:
+        """What may go through the instance, by the rights of its user on it."""
         owner = self._state.world[instance].owner
         through = self._state.may(owner, instance) if owner is not None else 0
         passes = CONNECT | (W if through & W else 0)
         passes |= APPEND if through & (APPEND | W) else 0
-        passes |= R if through & (R | W) else 0
-        value = self._state.may(instance, card) & passes
-        self._matrices.store("card_m", self._place(card)[1], self._place(instance)[1], value=value)
+        return passes | (R if through & (R | W) else 0)

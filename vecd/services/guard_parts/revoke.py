@@ -15,6 +15,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from vecd.base import events, ipc, log
@@ -24,6 +25,7 @@ from vecd.ppm.state import CONTROL, FREE, C
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.register import Instance
 from vecd.services.guard_parts.seen import observe, out_of_service, withhold
+from vecd.shm.writer import CardWord
 
 POLL_FIRST_S = 0.0005
 POLL_MOST_S = 0.01
@@ -43,6 +45,43 @@ async def until(done: Callable[[], bool], seconds: float) -> bool:
             return False
         await asyncio.sleep(rest)
         rest = min(rest * 2, POLL_MOST_S)
+
+
+class Passed(Enum):
+    """How far `pass_by` came."""
+
+    WHOLLY = "the word was changed"
+    BEGUN = "q is ours, and somebody who entered before it is being waited for"
+    NOT = "the card is in a step of its own"
+
+
+def pass_by(word: CardWord, instance: Instance, lost: int) -> Passed:
+    """Of an instance that has nothing on this card: no step that read the old M succeeds any more. Nothing waits."""
+    try:
+        word.revoke_begin(instance.index, lost)
+    except Busy:
+        return Passed.NOT
+    try:
+        word.revoke_end()
+    except Busy:
+        return Passed.BEGUN
+    return Passed.WHOLLY
+
+
+async def pass_on(guard: Guard, link: CardLink, instance: Instance, lost: int, passed: Passed) -> list[str]:
+    """What `pass_by` could not end is ended; sentences about what else had to happen. Raises Hardware as `withdraw`."""
+    word = link.word
+    if passed is Passed.BEGUN and word is not None:
+        # Without the lock: whoever has it and finds q waits for us.
+        if not await until(word.drained, guard.limits.drain_s) and link.word is word:
+            async with link.lock:
+                why = f"what was in flight did not end within {guard.limits.drain_s * 1000:g} ms"
+                return await _cut(guard, link, instance, lost, why)
+        if link.word is word and not link.out:
+            word.revoke_end()
+        return []
+    async with link.lock:
+        return await withdraw(guard, link, instance, lost)
 
 
 async def withdraw(guard: Guard, link: CardLink, instance: Instance, lost: int) -> list[str]:

@@ -91,6 +91,12 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
     return word
 
 
+def observed_at_rest(guard: Guard, link: CardLink) -> bool:
+    """The state has what the card's word says, and no step and no request is under way there."""
+    word = observe(guard, link)
+    return word is not None and not word.quiesced and not word.inflight
+
+
 def _absent(guard: Guard, link: CardLink) -> None:
     """Nobody has a turn on a card without a process, or on one whose word is worth nothing; c is still as decided."""
     status = CONTROL if guard.book.state.mapped.get(link.name) else FREE

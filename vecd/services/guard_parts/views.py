@@ -114,7 +114,7 @@ def guest(guard: Guard, user: User) -> dict[str, Any]:
     """One guest with its default instance first."""
     book = guard.book
     instances = []
-    for one in book.register.instances_of(user.name):
+    for one in book.instances_of(user.name):
         cards = [card for card in book.register.cards if book.state.may(one.name, card) & C]
         connected = [card.name for card in book.cards_of(one.name)]
         instances.append(
