@@ -1,0 +1,409 @@
+"""The verifier of one chain: segments in, findings out. docs/audit.md, "What is checked".
+
+Pure: whoever reads the files hands in bytes. A segment is a stretch of records with the roots signed over it; its first
+root repeats the last one of the segment before, so that each can be checked where the older ones were removed. After
+a finding the next segment is checked all the same: it begins at a signed value of its own.
+
+Torn is not tampered: what a crash leaves is at most one record, or one root, without its end, behind everything that
+was signed. Whatever else differs is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .records import NOTHING, CardFormat, Entry, Facts, Flag, Format, Kind, after, facts_of, members
+from .roots import Root, parse
+
+NS = 1_000_000_000
+# Roots are signed once a second. So far behind the last one may records stand that a crash left.
+UNSIGNED_NS = 10 * NS
+# The note of the very first root of a log, where nothing came before.
+FIRST = "first start"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong where, what was expected there, and what to do next."""
+
+    file: str
+    record: int | None
+    what: str
+    expected: str = ""
+    found: str = ""
+    next: str = "keep all files as they are, and compare them with your copies: records behind a finding prove nothing"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One pair of files, by the sequence of its first record; None for a file that is not there."""
+
+    first: int
+    records_name: str
+    roots_name: str
+    records: Callable[[], bytes | None]
+    roots: Callable[[], bytes | None]
+
+
+@dataclass(slots=True)
+class HandOver:
+    """From the last record of one instance to the first of the next."""
+
+    last: int
+    first: int
+    before: int
+    after: int
+
+    def to_dict(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found in one chain. Empty `findings` is a yes."""
+
+    chain: str
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    records: int = 0
+    first: int | None = None
+    # The sequence behind the last record, and behind the last one that is signed.
+    end: int = 0
+    signed: int = 0
+    since: int = 0
+    until: int = 0
+    signed_at: int = 0
+    segments: int = 0
+    roots: int = 0
+    turns: int = 0
+    requests: int = 0
+    refused: int = 0
+    switches: int = 0
+    # The hand-overs, where somebody wants them: a list is kept if it is there.
+    hand_overs: int = 0
+    kept: list[HandOver] | None = None
+    keys: dict[bytes, int] = field(default_factory=dict)
+    # Roots of this chain by number, and what it says of the other side: (record or root number, chain, witness).
+    hashes: dict[int, bytes] = field(default_factory=dict)
+    seen: list[tuple[int, str, int, bytes]] = field(default_factory=list)
+    # Of a guard's chain: names of instances by index, as R1 on a card says them.
+    names: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def good(self) -> bool:
+        return not self.findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """For --json."""
+        numbers = (
+            "records first end signed since until signed_at segments roots turns requests refused switches hand_overs"
+        )
+        return {
+            "chain": self.chain,
+            "good": self.good,
+            **{name: getattr(self, name) for name in numbers.split()},
+            "keys": [key.hex() for key in self.keys],
+            "findings": [one.to_dict() for one in self.findings],
+            "notes": self.notes,
+        }
+
+
+class Verifier:
+    """One chain, segment by segment, in order."""
+
+    def __init__(self, chain: str, form: Format, *, keep: bool = False) -> None:
+        self.report = Report(chain, kept=[] if keep else None)
+        self._form = form
+        self._root: Root | None = None
+        # The end of the segment before: sequence and chain value; None behind a finding.
+        self._end: tuple[int, bytes] | None = None
+        self._removed_to = 0
+        self._stopped_at: int | None = None
+        self._turns = _Turns(self.report)
+
+    def run(self, segments: Iterable[Segment]) -> Report:
+        """Everything is checked; the report is the answer."""
+        waiting: Segment | None = None
+        for segment in segments:
+            if waiting is not None:
+                self._segment(waiting, last=False)
+            waiting = segment
+        if waiting is None:
+            self._finding("", None, "there is no log", "files NUMBER.records and NUMBER.roots", "none")
+        else:
+            self._segment(waiting, last=True)
+            self._whole()
+        return self.report
+
+    # ---- one segment
+
+    def _segment(self, segment: Segment, *, last: bool) -> None:
+        report = self.report
+        report.segments += 1
+        before = len(report.findings)
+        roots = self._read_roots(segment, last)
+        if not roots:
+            self._root = self._end = None
+            return
+        whole = len(report.findings) == before
+        self._joins(segment, roots[0])
+        # Behind a root that is none, nothing is known of the last one.
+        self._root = roots[-1] if whole else None
+        if report.first is None:
+            report.first = segment.first
+        data = segment.records()
+        if data is None:
+            if roots[-1].sequence > segment.first:
+                self._finding(segment.records_name, segment.first, "the file is missing", "records that were signed")
+            elif not last:
+                self._finding(segment.records_name, segment.first, "the file is missing", "a file of records")
+            self._end = None
+            return
+        self._records(segment, data, roots, last)
+
+    def _read_roots(self, segment: Segment, last: bool) -> list[Root]:
+        """The roots of a segment, each genuine and following the one before, as far as they are."""
+        data = segment.roots()
+        if data is None:
+            self._finding(segment.roots_name, None, "the file is missing", "signed roots of these records")
+            return []
+        end = data.rfind(b"\n") + 1
+        if end != len(data):
+            if last and end:
+                self.report.notes.append(f"{segment.roots_name}: the last root was torn by a crash")
+            else:
+                self._finding(
+                    segment.roots_name, None, "the last root is cut off", "a whole line", f"{len(data)} bytes"
+                )
+        found: list[Root] = []
+        for number, text in enumerate(data[:end].split(b"\n")[:-1], 1):
+            where = f"{segment.roots_name}, line {number}"
+            try:
+                root = parse(text)
+            except ValueError as error:
+                self._finding(where, None, "this is no root", "a root as it was written", str(error))
+                break
+            if not self._follows(where, root, found[-1] if found else None, segment):
+                break
+            found.append(root)
+            self.report.hashes[root.number] = root.hash
+            self.report.keys[root.key] = self.report.keys.get(root.key, 0) + 1
+            self.report.roots += number > 1 or self._root is None
+            if root.witness is not None:
+                self.report.seen.append((root.number, "", root.witness.number, root.witness.hash))
+        if not found and not data[:end]:
+            self._finding(segment.roots_name, None, "there is no root", "the root that opens these records")
+        return found
+
+    def _follows(self, where: str, root: Root, before: Root | None, segment: Segment) -> bool:
+        """The root is genuine and the next one; what is not so is a finding."""
+        chain = self.report.chain
+        if root.chain != chain:
+            return self._finding(where, root.sequence, "a root of another chain", chain, root.chain)
+        if not root.genuine():
+            return self._finding(where, root.sequence, "the signature is wrong", "one by the key that the root names")
+        if before is None:
+            if root.sequence != segment.first:
+                return self._finding(
+                    where, root.sequence, "another segment's roots", str(segment.first), str(root.sequence)
+                )
+            return True
+        if root.number != before.number + 1 or root.previous != before.hash:
+            wanted = f"root {before.number + 1}, which names root {before.number}"
+            what = "a root is missing, changed or out of order"
+            return self._finding(where, root.sequence, what, wanted, f"root {root.number}")
+        if root.sequence < before.sequence or root.id != before.id:
+            return self._finding(
+                where, root.sequence, "the root goes back", f"at least {before.sequence}", str(root.sequence)
+            )
+        return True
+
+    def _joins(self, segment: Segment, opening: Root) -> None:
+        """The segment continues the one before, or says why it does not."""
+        name, before = segment.roots_name, self._root
+        if opening.number == 0 and opening.value == NOTHING:
+            if opening.note != FIRST or before is not None or segment.first != 0:
+                what = f"the log begins anew here: {opening.note or 'no reason is named'}"
+                self._finding(name, segment.first, what, "the records before it", "a new chain")
+        elif before is None:
+            # Older segments were removed, or never there: a record in what follows has to say so.
+            return
+        elif opening != before:
+            wanted = f"records from {before.sequence} on, and root {before.number}"
+            found = f"records from {segment.first} on, and root {opening.number}"
+            self._finding(name, segment.first, "a stretch of the log is missing or out of order", wanted, found)
+        elif self._end is not None and self._end != (opening.sequence, opening.value):
+            what = "the file before this one does not end where it was signed to end"
+            self._finding(name, segment.first, what, str(opening.sequence), str(self._end[0]))
+
+    def _records(self, segment: Segment, data: bytes, roots: list[Root], last: bool) -> None:
+        report, name = self.report, segment.records_name
+        entries, torn = self._form.split(data)
+        sequence, value = segment.first, roots[0].value
+        ahead = iter(roots[1:])
+        root = next(ahead, None)
+        time = 0
+        self._end = None
+        for entry in entries:
+            while root is not None and root.sequence == sequence:
+                if not self._covers(segment, root, value):
+                    return
+                root = next(ahead, None)
+            wrong = self._wrong(entry, sequence, value)
+            if wrong is not None:
+                what, wanted, found = wrong
+                self._finding(name, sequence, what, wanted, found)
+                return
+            time = self._take(entry, name)
+            sequence, value = sequence + 1, entry.value
+            report.end = sequence
+        while root is not None and root.sequence == sequence:
+            if not self._covers(segment, root, value):
+                return
+            root = next(ahead, None)
+        if root is not None:
+            what = "the file is cut off: records that were signed are missing"
+            self._finding(
+                name, sequence, what, f"records up to {roots[-1].sequence - 1}", f"{sequence - segment.first} records"
+            )
+            return
+        if torn and last:
+            report.notes.append(f"{name}: the last record was torn by a crash ({torn} bytes of it are there)")
+        elif torn:
+            self._finding(name, sequence, "the last record is cut off", "a whole record", f"{torn} bytes")
+            return
+        report.signed, report.signed_at = roots[-1].sequence, roots[-1].time
+        if sequence > roots[-1].sequence:
+            self._unsigned(name, sequence, time, roots[-1], last)
+        self._end = (sequence, value)
+
+    def _wrong(self, entry: Entry, sequence: int, value: bytes) -> tuple[str, str, str] | None:
+        if entry.wrong:
+            return "the record was changed", "a record as it was written", entry.wrong
+        if entry.number != sequence:
+            what = "missing" if entry.number > sequence else "put in, or in another place"
+            return f"a record is {what}, or was changed", f"record {sequence}", f"record {entry.number}"
+        wanted = after(value, entry.content)
+        if wanted != entry.value:
+            what = "the record was changed, or one before it is missing"
+            return what, f"chain value {wanted.hex()}", entry.value.hex()
+        return None
+
+    def _covers(self, segment: Segment, root: Root, value: bytes) -> bool:
+        if root.value == value:
+            return True
+        what = f"the records are not those that root {root.number} was signed over"
+        return self._finding(
+            segment.records_name, root.sequence - 1, what, f"chain value {root.value.hex()}", value.hex()
+        )
+
+    def _unsigned(self, name: str, sequence: int, time: int, root: Root, last: bool) -> None:
+        count = sequence - root.sequence
+        if not last:
+            self._finding(name, root.sequence, "records without a root", "a root over them", f"{count} records")
+        elif self._stopped_at is not None and self._stopped_at >= root.sequence:
+            what = "the process had stopped, and the root that it signed at its end is missing"
+            self._finding(name, root.sequence, what, "a root over the last record", f"root {root.number}")
+        elif time - root.time > UNSIGNED_NS:
+            seconds = (time - root.time) // NS
+            what = f"no root was signed for the last {seconds} s: roots are missing"
+            self._finding(name, root.sequence, what, "a root a second", f"{count} records without")
+        else:
+            self.report.notes.append(f"{name}: {count} records behind the last root: a second's work, not signed yet")
+
+    # ---- what records say
+
+    def _take(self, entry: Entry, name: str) -> int:
+        report = self.report
+        report.records += 1
+        if self._form is CardFormat:
+            facts = facts_of(entry.content)
+            if what := self._turns.take(facts):
+                self._finding(name, facts.sequence, *what)
+            if facts.kind == Kind.REMOVED:
+                self._removed_to = max(self._removed_to, facts.word)
+            self._stop(facts.sequence, facts.kind == Kind.STOP)
+            time = facts.time
+        else:
+            record = members(entry.content)
+            time = record.get("time", 0)
+            self._guard_record(entry.number, record)
+        report.since = report.since or time
+        report.until = time
+        return time
+
+    def _guard_record(self, number: int, record: dict[str, Any]) -> None:
+        report, what = self.report, record.get("what")
+        self._stop(number, what == "stop")
+        if what == "removed":
+            self._removed_to = max(self._removed_to, int(record.get("first", 0)))
+        elif what == "root":
+            report.seen.append((number, str(record["chain"]), record["number"], bytes.fromhex(record["hash"])))
+        elif what == "decision":
+            report.turns += 1
+            report.refused += record.get("decision") != "yes"
+            if "index" in record:
+                report.names[record["index"]] = record["subject"]
+        elif what == "turn":
+            report.hand_overs += 1
+
+    def _stop(self, sequence: int, stop: bool) -> None:
+        self._stopped_at = sequence if stop else None
+
+    def _whole(self) -> None:
+        """What can be said only at the end: whether what is not there any more was removed by its owner."""
+        first = self.report.first
+        if first and self._removed_to < first and not any("anew" in one.what for one in self.report.findings):
+            what = "the log does not begin at its beginning, and no record says that older ones were removed"
+            self._finding("", first, what, "a record of the removal", f"first record {first}")
+
+    def _finding(self, file: str, record: int | None, what: str, expected: str = "", found: str = "") -> bool:
+        self.report.findings.append(Finding(file, record, what, expected, found))
+        return False
+
+
+class _Turns:
+    """The life of a card, as its records tell it: who worked last, and whether that was wiped before the next."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._owner: int | None = None
+        self._last = -1
+        # Since somebody worked: everything was wiped (R12, or another process); what was private was not (R11).
+        self._clean, self._dirty = True, False
+
+    def take(self, facts: Facts) -> tuple[str, str, str] | None:
+        """Count it; what no card may do is answered with (what, expected, found)."""
+        report, flags, wrong = self._report, facts.flags, None
+        report.requests += facts.requests
+        report.refused += facts.refused
+        report.turns += facts.kind in (Kind.TURN, Kind.KEY)
+        report.switches += bool(flags & Flag.SWITCHED)
+        # Engine and buffer were overwritten and read back; or they are those of another process.
+        whole = flags & Flag.SWITCHED or facts.kind in (Kind.CLEAN, Kind.BIND) and flags & Flag.READ_BACK
+        if whole or facts.kind == Kind.START:
+            self._clean, self._dirty = True, False
+        if not flags & Flag.WORKED:
+            return None
+        if facts.instance != self._owner:
+            if not self._clean:
+                what = f"the card went from instance {self._owner} to {facts.instance} without a wipe"
+                wrong = what, "the flag switched", f"flags {flags:#x}"
+            if self._owner is not None:
+                report.hand_overs += 1
+                if report.kept is not None:
+                    report.kept.append(HandOver(self._last, facts.sequence, self._owner, facts.instance))
+        elif self._dirty:
+            wrong = (
+                "the card worked on what was not wiped after the turn before",
+                "the flag switched",
+                f"flags {flags:#x}",
+            )
+        self._owner, self._last = facts.instance, facts.sequence
+        self._clean, self._dirty = False, not flags & Flag.READ_BACK
+        return wrong
