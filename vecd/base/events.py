@@ -66,6 +66,11 @@ GUEST_ADDED = Event("GUEST_ADDED", "730186324b834d11bf3ac2f903ef23e9", NOTICE, "
 GUEST_REMOVED = Event("GUEST_REMOVED", "eb2bca426aec4befa82aa1bbf3dc80a4", NOTICE, "guest {subject} removed")
 POLICY_RESTORED = Event("POLICY_RESTORED", "636cb0796767424bbedd06045799699f", INFO, "policy restored: {what}")
 
+POLICY_APPLIED = Event("POLICY_APPLIED", "96678cbe501540a08d91995ed634965d", NOTICE, "policy {version} applied: {what}")
+POLICY_REFUSED = Event(
+    "POLICY_REFUSED", "1eeb815c65d948f6a328b69aabeccaa4", ERR, "the policy files are refused: {reason}"
+)
+
 # -- cards
 CARD_IN_SERVICE = Event(
     "CARD_IN_SERVICE", "687203947f2d43b2bea1a2c329afa5f4", NOTICE, "card {card} is in service: {what}"

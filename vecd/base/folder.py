@@ -1,4 +1,4 @@
-"""A folder of drop-in files that are believed: read whole, in name order, and only where nobody else could have written.
+"""A folder of drop-in files that are believed: read whole, in name order, and only where nobody else could write.
 
 Who may write a file, or put another one in its place, decides what it says. So each file and its folder have to
 belong to root or to the reader, writable by their owner alone; the check is made on the descriptor that is then read.

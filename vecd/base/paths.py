@@ -126,6 +126,11 @@ class Paths:
     def boot_policy(self) -> Path:
         return self.config / "boot.d"
 
+    @property
+    def policy_files(self) -> Path:
+        """Who may have what, as people write it; `policy` is what the guard made of it."""
+        return self.config / "policy.d"
+
     # -- enrolment ---------------------------------------------------------------------------------------------
     @property
     def cred(self) -> Path:

@@ -45,6 +45,10 @@ _ROWS = (
     Call("access.explain", "admin", "read",
          {"subject": "str", "object": "str", "attribute": "str", "operation": "str?"}, FREE,
          "What would be decided now, by which rule, from which cells and levels."),
+    Call("policy.diff", "admin", "read", {}, FREE,
+         "What the files of policy.d say against what holds, as requests with the decision on each."),
+    Call("policy.apply", "admin", "change", {"dry_run": "bool?"}, FREE,
+         "M, levels and instances are those of the files, all of it or nothing; with dry_run it is only decided."),
 
     # -- ca-admin: vecctl -> authority ------------------------------------------------------------------------
     Call("token.new", "ca-admin", "change", {"role": "str", "name": "str", "valid_s": "int?", "card": "str?"},

@@ -10,14 +10,14 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from vecd.base import events, log, notify
 from vecd.base.errors import EXIT_OK, Failed
 from vecd.base.paths import Paths
 from vecd.base.start import Start, begin, lock_down
-from vecd.services.guard_parts import boot, certificate, guests, register
-from vecd.services.guard_parts.book import LEVELS, Book
+from vecd.ppm.policy import Policy
+from vecd.services.guard_parts import boot, certificate, guests, policy, register
+from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.context import Guard, Limits
 from vecd.services.guard_parts.doors import open_doors
 from vecd.services.guard_parts.journal import Position
@@ -48,34 +48,43 @@ def prepare(paths: Paths) -> None:
             path.chmod(mode)
 
 
-def open_book(path: Path) -> Book:
-    """The book of the stored register, of a generation that no start had before. Raises ConfigError for damage."""
-    known = register.read(path)
+def open_book(paths: Paths) -> tuple[Book, Policy | None]:
+    """
+    The book of the stored register, of a generation that no start had before, and the policy that holds. Raises
+    ConfigError for damage, and at a first start for a policy that is refused.
+    """
+    known = register.read(paths.policy)
     stored, position = (Register(), Position()) if known is None else known
+    before = stored.policy, stored.levels
+    holds = policy.at_start(paths, stored, fresh=known is None)
     generation = max(stored.generation + 1, time.time_ns())
-    book = Book(path, stored, Matrices.create(generation, LEVELS), position)
+    book = Book(paths.policy, stored, Matrices.create(generation, stored.levels), position)
     # A first start that cannot write would forget everything; a later one only its number.
     if known is None:
         stored.generation = generation
         book.store.rewrite()
     else:
+        book.store.behind = before != (stored.policy, stored.levels)
         try:
             book.started(generation)
         except Failed as error:
             log.event(events.STORE_FAILED, reason=error)
     book.store.tidy()
+    policy.forget_others(paths, stored.policy)
     counts = f"{len(stored.users)} guests, {len(stored.instances)} instances, {len(stored.cards)} cards"
     log.event(events.POLICY_RESTORED, what="nothing: there was no register" if known is None else counts)
-    return book
+    return book, holds
 
 
 async def _run(start: Start, accepted: dict[str, object]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    book, holds = open_book(start.paths)
     guard = Guard(
         paths=start.paths,
-        book=open_book(start.paths.policy),
+        book=book,
+        policy=holds,
         certified=certificate.checker(start.paths.ca.with_name(CA_FILE)),
         limits=Limits(drain_s=start.config.guard.drain_s, away_s=start.config.guard.guard_away_s),
         boot=accepted,

@@ -10,6 +10,7 @@ from vecd.ppm import explain as ppm_explain
 from vecd.ppm import request as requests
 from vecd.ppm.rules import RULES, Decision
 from vecd.ppm.state import BITS, MANAGER, C, letters
+from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.register import Card, Instance, User
 from vecd.services.guard_parts.revoke import Passed, clean, pass_by, pass_on, withdraw
@@ -32,13 +33,14 @@ def _known(guard: Guard, name: str) -> User | Instance | Card | str:
 def give(guard: Guard, subject: str, target: str, attribute: str, reply: Reply) -> bool:
     """R9; there is nothing to wait for but the disk."""
     _known(guard, subject), _known(guard, target)
+    policy.permits(guard, subject, target, attribute)
 
     def done(outcome: Decision | VecError, _: str) -> None:
         if isinstance(outcome, Decision):
             log.event(events.ACCESS_GIVEN, subject=subject, object=target, attribute=attribute)
         reply(_answer(outcome))
 
-    guard.soon(requests.give(subject, target, attribute), done)
+    guard.soon(lambda: guard.book.propose(requests.give(subject, target, attribute), done))
     return True
 
 
@@ -49,16 +51,22 @@ def rescind_at_once(guard: Guard, subject: str, target: str, attribute: str, rep
     """
     _known(guard, subject)
     what, book = _known(guard, target), guard.book
-    link: CardLink | None = None
     instance = book.register.instances.get(subject)
-    if isinstance(what, Card):
-        link = guard.link(what.name)
-        held = instance is not None and book.state.holds(instance.name, what.name)
-        if link.lock.locked() or link.out or held or not (link.word is None or observed_at_rest(guard, link)):
-            return False
-    elif isinstance(what, Instance):
-        if guard.busy_with(what.owner) or book.state.connected[what.name]:
-            return False
+    link = guard.link(what.name) if isinstance(what, Card) else None
+    if not _at_rest(guard, instance, what):
+        return False
+
+    def begin() -> None:
+        if _at_rest(guard, instance, what):
+            book.propose(requests.rescind(subject, target, attribute), done, must_store=False)
+        else:
+            guard.spawn(slowly())
+
+    async def slowly() -> None:
+        try:
+            reply(await rescind(guard, subject, target, attribute))
+        except VecError as error:
+            reply(error)
 
     def done(outcome: Decision | VecError, warning: str) -> None:
         if not isinstance(outcome, Decision):
@@ -84,7 +92,20 @@ def rescind_at_once(guard: Guard, subject: str, target: str, attribute: str, rep
         else:
             reply(_rescinded(subject, target, attribute, decision, notes, warnings))
 
-    guard.soon(requests.rescind(subject, target, attribute), done, must_store=False)
+    guard.soon(begin)
+    return True
+
+
+def _at_rest(guard: Guard, instance: Instance | None, what: User | Instance | Card | str) -> bool:
+    """Nobody is connected by way of the cell, nothing is being decided about it, and its card is in no step."""
+    state = guard.book.state
+    if isinstance(what, Card):
+        link = guard.link(what.name)
+        if link.lock.locked() or link.out or (instance is not None and state.holds(instance.name, what.name)):
+            return False
+        return link.word is None or observed_at_rest(guard, link)
+    if isinstance(what, Instance):
+        return not guard.busy_with(what.owner) and not state.connected.get(what.name)
     return True
 
 

@@ -1,12 +1,14 @@
 """The guard's book: the state (b, M, f, H), the register it is stored in, and the matrices that others read.
 
-Every change is a `with book.change():` block, or one request in a batch (`soon`, `commit`). The rules decide each
+Every change is a `with book.change():` block, or one request in a batch (`soon`, `propose`). The rules decide each
 request at once; what was decided is then on the disk, then published in one bracket of the seqlock, then answered. A
-refusal, or a disk that does not take it, takes the whole block or batch back. No block awaits anything, so nobody in
-this process sees half of one; and whatever is asked next finds the batch before it committed.
+refusal, or a disk that does not take it, takes the block back, or what has to be taken back of the batch. A block
+awaits nothing, so nobody in this process sees half of one. A batch does while it is written; who cannot wait (`change`,
+and whoever looks before it acts) calls `commit` first.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +29,8 @@ from vecd.services.guard_parts.register import Card, Instance, Register, User
 from vecd.services.guard_parts.store import Store
 from vecd.shm.writer import Matrices
 
-LEVELS = 4
-
+# Runs something in the guard's loop.
+Again = Callable[[Callable[[], None]], object]
 # Of a request in a batch: the decision that holds, or the refusal; and what the disk did not take of it.
 Done = Callable[[Decision | VecError, str], None]
 
@@ -51,13 +53,17 @@ class Book(Directory):
         super().__init__(register)
         self.path = path
         self.matrices = matrices
-        self.monitor = Monitor(LEVELS)
+        self.monitor = Monitor(register.levels)
         self.store = Store(path, register.epoch, position, self._freeze)
         self._journal: list[Decision] | None = None
         # Of the block that is open: what the disk has to know, and how to take it back.
         self._operations: list[Operation] = []
         self._backwards: list[Callable[[], None]] = []
+        # What has not been decided, what has and is not answered, and the write that it waits for.
+        self._queue: list[Callable[[], None]] = []
         self._batch: list[_Asked] = []
+        self._writing: Future[None] | None = None
+        self._disk = ThreadPoolExecutor(1, "vecd-disk")
         self.published = Publication(matrices, self.monitor.state, self.entity)
         self._rebuild()
 
@@ -136,35 +142,88 @@ class Book(Directory):
 
     # ---- many at once
 
-    def soon(self, request: Request, done: Done, *, must_store: bool = True) -> bool:
+    def soon(self, begin: Callable[[], None], again: Again) -> None:
         """
-        The request is decided now; `done` is called by `commit`, when the decision holds as after `change`.
+        `begin` is called before long, with others that came meanwhile, and may `propose`. While a batch is on its way
+        to the disk the next one gathers; nothing of it is decided before that one holds.
 
-        True if it is the first of a batch: then it is the caller's to have `commit` called before long.
+        again: runs what it is given in the guard's loop, from whatever thread.
         """
-        if self._journal is not None:
-            raise Internal("a request inside a change")
+        self._queue.append(begin)
+        if len(self._queue) == 1 and self._writing is None:
+            again(lambda: self._turn(again))
+
+    def propose(self, request: Request, done: Done, *, must_store: bool = True) -> None:
+        """The request is decided now; `done` is called when the decision holds as after `change`. Inside `begin`."""
         decision = self._decide(request)
         outcome = decision if decision else denied(self.state, decision)
         self._batch.append(_Asked(request, outcome, must_store, done))
-        return len(self._batch) == 1
+
+    def _turn(self, again: Again) -> None:
+        """What gathered is decided, and is on its way to the disk."""
+        if self._writing is not None or not self._queue:
+            return
+        operations = self._decide_queue()
+        if self.store.behind or not operations:
+            self._written(self._stored_now(operations))
+            return
+        batch = self._batch
+        self._writing = self._disk.submit(self.store.commit, operations)
+
+        def written() -> None:
+            # Unless somebody could not wait for it, and had it committed.
+            if self._batch is batch and self._writing is not None:
+                self.commit_written()
+                self._turn(again)
+
+        self._writing.add_done_callback(lambda _: again(written))
 
     def commit(self) -> None:
-        """Everything of the batch holds, by one write and one sync, and is answered; or is refused."""
-        batch, self._batch = self._batch, []
-        if not batch:
+        """Everything that was asked holds and is answered, or is refused."""
+        while self._writing is not None or self._queue:
+            self.commit_written()
+            if self._queue:
+                self._written(self._stored_now(self._decide_queue()))
+
+    def commit_written(self) -> None:
+        """The batch that is on its way to the disk holds and is answered, or is refused."""
+        if self._writing is None:
             return
-        decided = [one.outcome for one in batch if isinstance(one.outcome, Decision)]
+        error = self._writing.exception()
+        self._writing = None
+        if error is not None and not isinstance(error, Failed):
+            error = Failed(f"{self.path} cannot be written", reason=type(error).__name__)
+        self._written(error)
+
+    def _decide_queue(self) -> list[Operation]:
+        """Everything in the queue is decided, in the order in which it came; what the disk has to know of it."""
+        queue, self._queue = self._queue, []
+        for begin in queue:
+            try:
+                begin()
+            except Exception as error:
+                our_mistake("the begin of a change", error)
+        return self._cells(one.outcome for one in self._batch if isinstance(one.outcome, Decision))
+
+    def _stored_now(self, operations: list[Operation]) -> Failed | None:
         try:
-            self._store(self._cells(decided), True)
+            self._store(operations, True)
         except Failed as error:
+            return error
+        return None
+
+    def _written(self, error: Failed | None) -> None:
+        """The batch is published and answered; where the disk did not take it, what can be taken back is."""
+        batch, self._batch = self._batch, []
+        decided = [one.outcome for one in batch if isinstance(one.outcome, Decision)]
+        if error is not None:
             decided = self._without_disk(batch, decided, error)
         self._publish(decided)
         for one in batch:
             try:
                 one.done(one.outcome, one.warning)
-            except Exception as error:
-                our_mistake("the end of a batch", error)
+            except Exception as mistake:
+                our_mistake("the end of a change", mistake)
 
     def _without_disk(self, batch: list[_Asked], decided: list[Decision], error: Failed) -> list[Decision]:
         """What only takes away holds nevertheless, decided once more without the rest; the decisions that hold."""
@@ -216,13 +275,28 @@ class Book(Directory):
         self.register.apply(("quarantine", card, why))
         return self._store([("quarantine", card, why)], False)
 
+    def move(self, name: str, level: int) -> None:
+        """R11 of an instance: it is at this level."""
+        self.ask(requests.move(MANAGER, name, level))
+        before = self.register.instances[name]
+        self.add(replace(before, level=level))
+        self._backwards.append(lambda: self.add(before))
+        self._operations.append(("level", name, level))
+
+    def adopt(self, version: str) -> None:
+        """The policy of this version is the one that was applied last."""
+        before = self.register.policy
+        self._backwards.append(lambda: self.register.apply(("policy", before)))
+        self._operations.append(("policy", version))
+        self.register.apply(("policy", version))
+
     def _named(self, one: User | Instance | Card, kind: str, owner: str | None = None) -> None:
-        self.monitor.name(one.name, kind, owner=owner)
+        self.monitor.name(one.name, kind, owner, _may(one))
         self._backwards.append(lambda: self.monitor.forget(one.name))
         self.add(one)
         self._backwards.append(lambda: self.remove(one))
         self._operations.append(stored.created(one))
-        self.ask(requests.create(one.name))
+        self.ask(_created(one))
         self.ask(requests.instruct(one.name))
 
     # ---- what is stored and published
@@ -234,8 +308,8 @@ class Book(Directory):
         try:
             for kind, table in ((USER, register.users), (INSTANCE, register.instances), (CARD, register.cards)):
                 for one in table.values():
-                    monitor.name(one.name, kind, owner=one.owner if isinstance(one, Instance) else None)
-                    monitor.require(requests.create(one.name))
+                    monitor.name(one.name, kind, one.owner if isinstance(one, Instance) else None, _may(one))
+                    monitor.require(_created(one))
                     monitor.require(requests.instruct(one.name))
             # R9 says yes to every attribute of a cell or to none, and to any instance on any card: what it says to the
             # first attribute of a user on its instance, or of an instance on its first card, holds for the others.
@@ -318,6 +392,16 @@ class Book(Directory):
         for key in sorted(ended, key=lambda one: self.state.kind(one) != INSTANCE):
             self.monitor.forget(key)
         self.published.ended(str(key) for key in ended)
+
+
+def _may(one: User | Instance | Card) -> tuple[int, ...] | None:
+    """f_v of what is named; None: what every such thing may take."""
+    return None if isinstance(one, Card) else one.may or None
+
+
+def _created(one: User | Instance | Card) -> Request:
+    """R7, at the level at which it comes to exist."""
+    return requests.create(one.name, None if isinstance(one, Card) else one.level)
 
 
 def _warning(error: Failed) -> str:

@@ -10,6 +10,7 @@ from vecd.base import events, ipc, log
 from vecd.base.errors import Busy, Denied, Exhausted, Exists, Gone, Malformed, VecError
 from vecd.ppm import request as requests
 from vecd.ppm.state import C
+from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.register import CARDS_MAX, ID_BYTES, Card, Instance
 from vecd.services.guard_parts.revoke import ask, clean, end, retire, wipe, withdraw
@@ -61,6 +62,7 @@ async def hello(
         raise Malformed("card.hello: id or driver is not one")
     reported = _reported(arguments)
     async with link.lock:
+        guard.book.commit()
         if link.peer is not peer:
             raise Gone(f"card {link.name}: this connection has ended")
         if link.word is not None:
@@ -103,11 +105,14 @@ def _registered(guard: Guard, link: CardLink, identity: bytes) -> Card:
         raise Exhausted(f"{CARDS_MAX} cards are registered", hint="retire one")
     card = Card(link.name, identity, place)
     # Two changes, since a name is free again only after its end was published.
+    before = None
     if known is not None:
+        before = {str(subject): byte for subject, byte in book.state.M[link.name].items()}
         with book.change():
             book.destroy(link.name)
     with book.change():
         book.create_card(card)
+        policy.joined(guard, link.name, before)
     return card
 
 
@@ -237,6 +242,7 @@ async def connect(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
 async def _connect_card(guard: Guard, instance: Instance, card: Card) -> None:
     book, link = guard.book, guard.link(card.name)
     async with link.lock:
+        book.commit()
         request = requests.connect(instance.name, card.name)
         observe(guard, link)
         if book.monitor.check(request):

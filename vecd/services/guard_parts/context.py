@@ -17,8 +17,8 @@ from typing import Any
 
 from vecd.base import ipc
 from vecd.base.paths import Paths
-from vecd.ppm.request import Request
-from vecd.services.guard_parts.book import Book, Done
+from vecd.ppm.policy import Policy
+from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.register import Card, Instance
 from vecd.shm.writer import CardWord
 
@@ -84,6 +84,8 @@ class Guard:
     # Raises unless the certificate is the authority's for a card of this id.
     certified: Callable[[bytes, bytes], None]
     limits: Limits = field(default_factory=Limits)
+    # What was applied last; None: no guest is managed.
+    policy: Policy | None = None
     # Of what is decided about all users together; before any other lock.
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     links: dict[str, CardLink] = field(default_factory=dict)
@@ -119,10 +121,9 @@ class Guard:
         lock = self._users.get(user)
         return lock is not None and lock.locked()
 
-    def soon(self, request: Request, done: Done, *, must_store: bool = True) -> None:
-        """The request is decided now; when it holds, with all others that came in this turn of the loop, it is done."""
-        if self.book.soon(request, done, must_store=must_store):
-            asyncio.get_running_loop().call_soon(self.book.commit)
+    def soon(self, begin: Callable[[], None]) -> None:
+        """`begin` is called before long and may propose to the book; what came together is written together."""
+        self.book.soon(begin, asyncio.get_running_loop().call_soon_threadsafe)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """The work is done by the side; it handles its own errors."""
@@ -139,6 +140,8 @@ class Guard:
                 link = self.link(card.name)
                 await stack.enter_async_context(link.lock)
                 links.append(link)
+            # Who holds locks looks before it acts.
+            self.book.commit()
             yield links
 
     @asynccontextmanager

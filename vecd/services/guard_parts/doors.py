@@ -14,7 +14,7 @@ from vecd.base import ipc
 from vecd.base.config import Config
 from vecd.base.errors import Busy, Caller, VecError
 from vecd.control import calls
-from vecd.services.guard_parts import access, broker, cards, guests, views
+from vecd.services.guard_parts import access, broker, cards, guests, policy, views
 from vecd.services.guard_parts.context import CardLink, Guard
 
 ROLE = "guard"
@@ -64,6 +64,14 @@ async def _explain(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mappi
     return await access.explain(guard, arguments)
 
 
+async def _diff(guard: Guard, _peer: ipc.Peer, _arguments: Arguments) -> Mapping[str, Any]:
+    return await policy.diff(guard)
+
+
+async def _apply(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await policy.apply(guard, dry_run=bool(arguments["dry_run"]))
+
+
 async def _hello(guard: Guard, peer: ipc.Peer, _arguments: Arguments) -> Mapping[str, Any]:
     return await broker.hello(guard, peer)
 
@@ -100,6 +108,8 @@ ANSWERS: Mapping[str, Asked] = {
     "access.show": _now(lambda guard, _: access.show(guard)),
     "access.rescind": _rescind,
     "access.explain": _explain,
+    "policy.diff": _diff,
+    "policy.apply": _apply,
     "broker.hello": _hello,
     "guest.who": _now(lambda guard, one: broker.who(guard, one["name"])),
     "guest.connect": _connect,

@@ -3,7 +3,8 @@
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ from vecd.base import events, log
 from vecd.base import paths as names
 from vecd.base.errors import ConfigError, Denied, Exhausted, Exists, Failed, Malformed
 from vecd.ppm import request as requests
+from vecd.ppm.policy import Policy
 from vecd.ppm.state import C
-from vecd.services.guard_parts import broker
+from vecd.services.guard_parts import broker, policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import ID_BYTES, INSTANCES_MAX, USERS_MAX, Instance, User
+from vecd.services.guard_parts.register import (
+    FIRST_INSTANCE,
+    ID_BYTES,
+    INSTANCES_MAX,
+    USERS_MAX,
+    Card,
+    Instance,
+    User,
+)
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
 
@@ -41,23 +51,26 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
     book = guard.book
     async with guard.lock, guard.user_lock(name):
         cards = [book.card(one) for one in dict.fromkeys(arguments["cards"])]
-        user, instance = _new(guard, name, identity, uid, cid)
+        managed = policy.admits(guard, name, identity, [card.name for card in cards])
+        user, instances = _new(guard, name, identity, uid, cid, managed)
         # The socket first: what can fail, fails before anything is decided.
         listeners = _listen(guard, user)
         try:
             with book.change():
                 book.create_user(user)
-                book.create_instance(instance)
-                _give(guard, user.name, instance.name)
-                for card in cards:
-                    _give(guard, instance.name, card.name)
+                for instance in instances:
+                    book.create_instance(instance)
+                for subject, target, rights in _rights(guard, user, instances, cards, managed):
+                    for letter in rights:
+                        book.ask(requests.give(subject, target, letter))
         except BaseException:
             _close(guard, user, listeners)
             raise
         guard.listeners[name] = listeners
-    log.event(events.GUEST_ADDED, subject=name, cards=",".join(card.name for card in cards))
+    reached = {str(card) for one in instances for card in book.state.granted[one.name]}
+    log.event(events.GUEST_ADDED, subject=name, cards=",".join(sorted(reached)))
     await broker.offer(guard, name)
-    return {"name": name, "instance": instance.id, "socket": str(guard.paths.guest(name))}
+    return {"name": name, "instance": instances[0].id, "socket": str(guard.paths.guest(name))}
 
 
 def _checked_name(name: str) -> str:
@@ -70,10 +83,16 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _new(guard: Guard, name: str, identity: bytes, uid: int, cid: int | None) -> tuple[User, Instance]:
-    """A user and an instance with free names, ids and indices; raises Exists or Exhausted."""
-    book, own = guard.book, f"{name}.1"
-    for taken in (name, own):
+def _new(
+    guard: Guard, name: str, identity: bytes, uid: int, cid: int | None, managed: Policy | None
+) -> tuple[User, list[Instance]]:
+    """A user and its instances with free names, ids and indices; raises Exists or Exhausted."""
+    book = guard.book
+    # What the policy says of it; without a policy one instance, at the level that R7 gives.
+    rows = managed.instances_of(name) if managed is not None else ()
+    own = {row.name: (row.level or FIRST_INSTANCE, tuple(sorted(row.may or ()))) for row in rows}
+    own = own or {f"{name}.1": (FIRST_INSTANCE, ())}
+    for taken in (name, *own):
         if book.register.taken(taken):
             raise Exists(f"the name {taken!r} is taken", hint="vecctl guest list, vecctl card list")
     same = book.has_id(User, identity)
@@ -82,15 +101,26 @@ def _new(guard: Guard, name: str, identity: bytes, uid: int, cid: int | None) ->
     same = next((user for user in book.register.users.values() if cid is not None and user.cid == cid), None)
     if same is not None:
         raise Exists(f"guest {same.name} has CID {cid}", hint="one CID is one guest's")
-    row, columns = book.free_place(User, USERS_MAX), book.free_columns(1)
+    row, columns = book.free_place(User, USERS_MAX), book.free_columns(len(own))
     if row is None or not columns:
         raise Exhausted("there is no room for another guest", reason=f"{USERS_MAX} users, {INSTANCES_MAX} instances")
-    return User(name, identity, row, uid, cid), Instance(own, secrets.token_bytes(ID_BYTES), columns[0], name)
+    user = User(name, identity, row, uid, cid)
+    if managed is not None:
+        guest = managed.guests[name]
+        user = replace(user, level=guest.level, may=tuple(sorted(guest.may)))
+    drawn = ((one, secrets.token_bytes(ID_BYTES), column) for one, column in zip(own, columns, strict=True))
+    return user, [Instance(one, identity, column, name, *own[one]) for one, identity, column in drawn]
 
 
-def _give(guard: Guard, subject: str, target: str) -> None:
-    for letter in RIGHTS:
-        guard.book.ask(requests.give(subject, target, letter))
+def _rights(
+    guard: Guard, user: User, instances: list[Instance], cards: list[Card], managed: Policy | None
+) -> Iterator[tuple[str, str, str]]:
+    """Subject, object and letters of what the guest gets: what the policy gives it on what is there, or RIGHTS."""
+    known = cards if managed is None else list(guard.book.register.cards.values())
+    for instance in instances:
+        pairs = [(user.name, instance.name), *((instance.name, card.name) for card in known)]
+        for subject, target in pairs:
+            yield subject, target, RIGHTS if managed is None else managed.rights(subject, target)
 
 
 async def remove(guard: Guard, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ and line: an empty policy in its place would give away names and indices a secon
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json.decoder import JSONObject  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from pathlib import Path
@@ -25,6 +25,8 @@ ID_BYTES = 16
 # As in cext/include/vec/shm.h; a test holds them equal.
 USERS_MAX, INSTANCES_MAX, CARDS_MAX = 1024, 4095, 64
 LETTERS = "rwac"
+# p; and the highest level of a guest.
+LEVELS, LEVELS_MAX, FIRST_INSTANCE = 4, 16, 3
 
 _T = TypeVar("_T")
 
@@ -38,6 +40,9 @@ class User:
     index: int
     uid: int
     cid: int | None = None
+    level: int = FIRST_INSTANCE
+    # f_v; empty: all instance levels.
+    may: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Instance:
     id: bytes
     index: int
     owner: str
+    level: int = FIRST_INSTANCE
+    may: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,9 @@ class Register:
     epoch: int = 0
     # Cards that may not come back by themselves, and why.
     quarantine: dict[str, str] = field(default_factory=dict)
+    # p; and the version of the policy that was applied last, "" where none was.
+    levels: int = LEVELS
+    policy: str = ""
 
     def names(self) -> set[str]:
         """Every name that is taken; users, instances and cards share one space."""
@@ -134,6 +144,14 @@ class Register:
         else:
             self.access.pop((subject, target), None)
 
+    def _level(self, name: str, level: int) -> None:
+        _require(type(level) is int and FIRST_INSTANCE <= level < self.levels, f"{level!r} is no level of instances")
+        self.instances[name] = replace(self.instances[name], level=level)
+
+    def _policy(self, version: str) -> None:
+        _require(isinstance(version, str) and len(version) <= 64, "the version is none")
+        self.policy = version
+
     def _quarantine(self, card: str, why: str) -> None:
         if why:
             self.quarantine[card] = why
@@ -149,6 +167,8 @@ _APPLY: Mapping[str, Callable[..., None]] = {
     "card": Register._card,
     "end": Register._end,
     "M": Register._m,
+    "level": Register._level,
+    "policy": Register._policy,
     "quarantine": Register._quarantine,
 }
 
@@ -165,6 +185,8 @@ def record(one: User | Instance | Card) -> dict[str, Any]:
         fields |= {"uid": one.uid, "cid": one.cid}
     elif isinstance(one, Instance):
         fields["owner"] = one.owner
+    if not isinstance(one, Card):
+        fields |= {"level": one.level, "may": list(one.may)}
     return fields
 
 
@@ -218,15 +240,22 @@ def _id(record: Mapping[str, Any]) -> bytes:
     return data
 
 
+def _levels(record: Mapping[str, Any]) -> tuple[int, tuple[int, ...]]:
+    """Level and f_v; whether they can be, the rules say when the state is made."""
+    may = record.get("may", [])
+    _require(isinstance(may, list) and all(type(one) is int for one in may), "may is not a list of levels")
+    return _number({"level": FIRST_INSTANCE, **record}, "level", LEVELS_MAX), tuple(may)
+
+
 def _user(record: Mapping[str, Any]) -> User:
     cid = None if record["cid"] is None else _number(record, "cid", 2**32 - 1)
     index = _number(record, "index", USERS_MAX - 1)
-    return User(_name(record, "name"), _id(record), index, _number(record, "uid", 2**32 - 2), cid)
+    return User(_name(record, "name"), _id(record), index, _number(record, "uid", 2**32 - 2), cid, *_levels(record))
 
 
 def _instance(record: Mapping[str, Any]) -> Instance:
     index = _number(record, "index", INSTANCES_MAX - 1)
-    return Instance(_name(record, "name"), _id(record), index, _name(record, "owner"))
+    return Instance(_name(record, "name"), _id(record), index, _name(record, "owner"), *_levels(record))
 
 
 def _card(record: Mapping[str, Any]) -> Card:
@@ -299,10 +328,14 @@ def _register(path: Path, document: Any) -> Register:
         raise _damaged(path, 1, f"schema {document.get('schema')!r} is not {SCHEMA}")
     document.setdefault("epoch", 0)
     document.setdefault("quarantine", [])
+    document.setdefault("levels", LEVELS)
+    document.setdefault("policy", "")
     try:
         generation = _number(document, "generation", 2**64 - 1)
         next_instance = _number(document, "next_instance", INSTANCES_MAX)
         epoch = _number(document, "epoch", 2**64 - 1)
+        levels = _number(document, "levels", LEVELS_MAX)
+        _require(isinstance(document["policy"], str), "policy is not a version")
     except (KeyError, ValueError) as error:
         raise _damaged(path, 1, str(error)) from None
     users = _section(path, document, "users", _user)
@@ -317,6 +350,8 @@ def _register(path: Path, document: Any) -> Register:
         {one.name: one for one in cards},
         epoch=epoch,
         quarantine=dict(_section(path, document, "quarantine", _quarantined)),
+        levels=levels,
+        policy=document["policy"],
     )
     _check_names(path, document, register)
     _check_cells(path, document["access"], cells, register)
@@ -380,6 +415,8 @@ def text_of(register: Register) -> str:
         f'"generation": {register.generation}',
         f'"next_instance": {register.next_instance}',
         f'"epoch": {register.epoch}',
+        f'"levels": {register.levels}',
+        f'"policy": {json.dumps(register.policy)}',
     ]
     for name, records in sections.items():
         body = ",\n".join("  " + json.dumps(one) for one in records)
