@@ -22,6 +22,12 @@ static int take_frames(struct vec_turn *turn, struct vec_conn *conn, uint32_t *b
                 cost = cost > room ? cost : room;
                 if ((turn->count && *bytes + cost > VEC_BATCH_BYTES) || (taken && kept + room > TX_SIZE))
                         return 0;
+                if (pump->grid.strict && entry->frame.status == 0) {
+                        entry->ns = vec_cost_of(pump, entry->frame.header.op, cost);
+                        if (turn->ns + entry->ns > turn->room)
+                                return 0;
+                        turn->ns += entry->ns;
+                }
                 entry->end = offset;
                 entry->status = entry->frame.status;
                 entry->reason = entry->frame.reason;
@@ -98,7 +104,7 @@ void vec_batch_deliver(struct vec_turn *turn)
                         pump->counters.refused++;
                         iov[n - first] = (struct iovec){
                                 pump->refusal[n],
-                                vec_refusal_build(&entry->frame.header, entry->status, entry->reason,
+                                vec_refusal_build(pump, &entry->frame.header, entry->status, entry->reason,
                                                   pump->refusal[n]),
                         };
                 }

@@ -69,7 +69,58 @@ void vec_conn_unstarve(vec_pump *pump, struct vec_conn *conn)
         conn->starved = 0;
 }
 
+static void own_add(struct vec_conn *conn)
+{
+        conn->own_next = conn->instance->conns;
+        if (conn->own_next)
+                conn->own_next->own_prev = conn;
+        conn->instance->conns = conn;
+}
+
+static void own_remove(struct vec_conn *conn)
+{
+        if (conn->own_prev)
+                conn->own_prev->own_next = conn->own_next;
+        else
+                conn->instance->conns = conn->own_next;
+        if (conn->own_next)
+                conn->own_next->own_prev = conn->own_prev;
+}
+
 /* ---- what it waits for ---- */
+
+/* The set of an instance, made with its first connection: what ends a wait is in it as well. */
+static int own_set(vec_pump *pump, struct vec_instance *instance)
+{
+        struct epoll_event event = { .events = EPOLLIN };
+
+        if (instance->epoll >= 0)
+                return instance->epoll;
+        instance->epoll = epoll_create1(EPOLL_CLOEXEC);
+        if (instance->epoll < 0)
+                return -1;
+        if (epoll_ctl(instance->epoll, EPOLL_CTL_ADD, pump->mailbox.wake, &event) < 0 ||
+            epoll_ctl(instance->epoll, EPOLL_CTL_ADD, pump->grid.timer, &event) < 0) {
+                close(instance->epoll);
+                instance->epoll = -1;
+        }
+        return instance->epoll;
+}
+
+int vec_conn_watch(vec_pump *pump, struct vec_conn *conn)
+{
+        struct epoll_event event = { .events = conn->interest, .data.ptr = conn };
+        int set = pump->grid.strict ? own_set(pump, conn->instance) : pump->epoll;
+
+        if (set < 0)
+                return -VEC_EEXHAUSTED;
+        if (conn->epoll >= 0)
+                epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+        if (epoll_ctl(set, EPOLL_CTL_ADD, conn->fd, &event) < 0)
+                return errno == EEXIST ? -VEC_EEXISTS : -VEC_EEXHAUSTED;
+        conn->epoll = set;
+        return 0;
+}
 
 static enum conn_wait waits_for(const struct vec_conn *conn)
 {
@@ -110,7 +161,7 @@ void vec_conn_arm(vec_pump *pump, struct vec_conn *conn)
                 return;
         conn->interest = interest;
         event.events = interest;
-        if (epoll_ctl(pump->epoll, EPOLL_CTL_MOD, conn->fd, &event) < 0)
+        if (epoll_ctl(conn->epoll, EPOLL_CTL_MOD, conn->fd, &event) < 0)
                 vec_conn_kill(pump, conn, VEC_REASON_NONE);
 }
 
@@ -123,13 +174,24 @@ void vec_conn_wait_anew(vec_pump *pump, struct vec_conn *conn)
 
 /* ---- life ---- */
 
+/* Strict: each instance has its part, so that nobody's number of connections is another one's business. */
+static uint32_t connections_left(const vec_pump *pump, const struct vec_instance *instance)
+{
+        uint32_t most = pump->options.connections, open = (uint32_t)pump->counters.connections;
+
+        if (pump->grid.strict && pump->grid.instances) {
+                most = most / pump->grid.instances ? most / pump->grid.instances : 1;
+                open = instance->connections;
+        }
+        return open < most ? most - open : 0;
+}
+
 int vec_conn_attach(vec_pump *pump, int fd, struct vec_instance *instance, const uint8_t tag[32], uint32_t deadline_ms)
 {
         struct vec_header ready = { .op = VEC_CONTROL_ATTACH, .flags = VEC_F_REPLY };
-        struct epoll_event event = { .events = EPOLLIN };
         uint8_t header[VEC_HEADER_SIZE];
         struct iovec iov = { header, sizeof(header) };
-        int family = 0, type = 0;
+        int family = 0, type = 0, r;
         socklen_t size = sizeof(int);
         struct vec_conn *conn;
 
@@ -137,7 +199,7 @@ int vec_conn_attach(vec_pump *pump, int fd, struct vec_instance *instance, const
             getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 || type != SOCK_STREAM ||
             (family != AF_UNIX && family != AF_VSOCK))
                 return -VEC_EMALFORMED;
-        if (pump->counters.connections >= pump->options.connections)
+        if (!connections_left(pump, instance))
                 return -VEC_EEXHAUSTED;
         conn = calloc(1, sizeof(*conn));
         if (!conn || !(conn->rx = malloc(RX_SIZE))) {
@@ -145,17 +207,19 @@ int vec_conn_attach(vec_pump *pump, int fd, struct vec_instance *instance, const
                 return -VEC_EEXHAUSTED;
         }
         conn->fd = fd;
+        conn->epoll = -1;
         conn->instance = instance;
         conn->state = CONN_ATTACHING;
         conn->attach_ms = deadline_ms;
         conn->interest = EPOLLIN;
         memcpy(conn->tag, tag, sizeof(conn->tag));
-        event.data.ptr = conn;
-        if (epoll_ctl(pump->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {
+        r = vec_conn_watch(pump, conn);
+        if (r < 0) {
                 free(conn->rx);
                 free(conn);
-                return errno == EEXIST ? -VEC_EEXISTS : -VEC_EEXHAUSTED;
+                return r;
         }
+        own_add(conn);
         conn->next = pump->conns;
         if (pump->conns)
                 pump->conns->prev = conn;
@@ -181,7 +245,7 @@ void vec_conn_kill(vec_pump *pump, struct vec_conn *conn, uint8_t why)
         if (!conn->why)
                 conn->why = why;
         vec_conn_arm(pump, conn);
-        epoll_ctl(pump->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
+        epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
         shutdown(conn->fd, SHUT_RDWR);
         close(conn->fd);
         if (conn->prev)
@@ -190,6 +254,7 @@ void vec_conn_kill(vec_pump *pump, struct vec_conn *conn, uint8_t why)
                 pump->conns = conn->next;
         if (conn->next)
                 conn->next->prev = conn->prev;
+        own_remove(conn);
         if (conn->queued)
                 ready_remove(conn);
         if (conn->starved)
@@ -202,20 +267,24 @@ void vec_conn_kill(vec_pump *pump, struct vec_conn *conn, uint8_t why)
         vec_pump_tell(pump, VEC_EVENT_CLOSED, conn->instance->index, conn->instance->connections, conn->why);
 }
 
+void vec_conn_reap_one(vec_pump *pump)
+{
+        struct vec_conn *conn = pump->dead;
+
+        pump->dead = conn->next;
+        vec_conn_tx_free(pump, conn);
+        vec_conn_large_free(pump, conn);
+        vec_conn_credit_free(pump, conn);
+        vec_wipe(conn->rx, RX_SIZE);
+        free(conn->rx);
+        vec_wipe(conn, sizeof(*conn));
+        free(conn);
+}
+
 void vec_conn_reap(vec_pump *pump)
 {
-        struct vec_conn *conn;
-
-        while ((conn = pump->dead)) {
-                pump->dead = conn->next;
-                vec_conn_tx_free(pump, conn);
-                vec_conn_large_free(pump, conn);
-                vec_conn_credit_free(pump, conn);
-                vec_wipe(conn->rx, RX_SIZE);
-                free(conn->rx);
-                vec_wipe(conn, sizeof(*conn));
-                free(conn);
-        }
+        while (pump->dead)
+                vec_conn_reap_one(pump);
 }
 
 void vec_conn_event(vec_pump *pump, struct vec_conn *conn, uint32_t events)
@@ -271,14 +340,29 @@ void vec_conn_deadlines(vec_pump *pump, uint64_t now)
         }
 }
 
-void vec_conn_feed(vec_pump *pump)
+void vec_conn_deadlines_of(vec_pump *pump, struct vec_instance *instance, uint64_t now)
+{
+        struct vec_conn *conn, *next;
+
+        for (conn = instance->conns; conn; conn = next) {
+                next = conn->own_next;
+                if (conn->wait != WAIT_NOTHING && conn->deadline <= now)
+                        timed_out(pump, conn);
+        }
+}
+
+void vec_conn_feed(vec_pump *pump, const struct vec_instance *only)
 {
         struct vec_conn *conn = pump->starved, *next;
 
+        /* In the order in which they came: who finds none again, or is not asked, goes back into it. */
         pump->starved = pump->starved_last = NULL;
         for (; conn; conn = next) {
                 next = conn->starved_next;
                 conn->starved = 0;
-                vec_conn_look(pump, conn);
+                if (only && conn->instance != only)
+                        vec_conn_starve(pump, conn);
+                else
+                        vec_conn_look(pump, conn);
         }
 }

@@ -23,18 +23,27 @@ size_t vec_credit_class(size_t need)
         return class_size[class_of(need)];
 }
 
+/* Strict: of each its own, and enough of it for one large frame, so that nobody finds the pool empty. */
+static uint64_t own_part(const vec_pump *pump)
+{
+        uint64_t part = pump->options.credit / (pump->grid.instances > 1 ? pump->grid.instances : 2);
+
+        return part > 2 * BUFFER_LARGE ? part : 2 * BUFFER_LARGE;
+}
+
 int vec_credit_take(vec_pump *pump, struct vec_instance *instance, size_t bytes)
 {
-        if (bytes > pump->credit_left || instance->credit + bytes > pump->options.credit / 2)
+        if (pump->grid.strict ? instance->credit + bytes > own_part(pump)
+                              : (int64_t)bytes > pump->credit_left || instance->credit + bytes > pump->options.credit / 2)
                 return 0;
-        pump->credit_left -= bytes;
+        pump->credit_left -= (int64_t)bytes;
         instance->credit += bytes;
         return 1;
 }
 
 void vec_credit_give(vec_pump *pump, struct vec_instance *instance, size_t bytes)
 {
-        pump->credit_left += bytes;
+        pump->credit_left += (int64_t)bytes;
         instance->credit -= bytes;
 }
 
@@ -49,7 +58,8 @@ struct vec_buffer *vec_buffer_get(vec_pump *pump, size_t need)
         unsigned class = class_of(need);
         struct vec_buffer *buffer;
 
-        if (pump->cached[class])
+        /* Strict: nobody finds memory warm from somebody else. */
+        if (pump->cached[class] && !pump->grid.strict)
                 return pump->cache[class][--pump->cached[class]];
         buffer = malloc(sizeof(*buffer));
         if (!buffer)
@@ -74,7 +84,7 @@ void vec_buffer_put(vec_pump *pump, struct vec_buffer *buffer, size_t dirty)
                 return;
         class = class_of(buffer->size);
         vec_wipe(buffer->data, dirty);
-        if (pump->cached[class] < CACHED_MAX)
+        if (pump->cached[class] < CACHED_MAX && !pump->grid.strict)
                 pump->cache[class][pump->cached[class]++] = buffer;
         else
                 unmap(buffer);

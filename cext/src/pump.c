@@ -114,9 +114,9 @@ int vec_pump_new(const struct vec_driver *driver, const struct vec_pump_options 
         }
         pump->driver = driver;
         pump->options = *options;
-        pump->credit_left = options->credit;
+        pump->credit_left = (int64_t)options->credit;
         pump->context = pump->output = pump->turn_of = VEC_NONE;
-        pump->epoll = pump->event_fd = -1;
+        pump->epoll = pump->event_fd = pump->grid.timer = -1;
         pthread_mutex_init(&pump->event_lock, NULL);
         r = vec_mailbox_open(&pump->mailbox);
         if (r < 0)
@@ -134,11 +134,16 @@ int vec_pump_new(const struct vec_driver *driver, const struct vec_pump_options 
         r = vec_audit_new(&pump->audit);
         if (r == 0)
                 r = driver->open(&pump->engine);
+        if (r == 0)
+                r = vec_grid_open(pump);
         if (r < 0)
                 goto fail;
         *ret_pump = pump;
         return 0;
 fail:
+        if (pump->engine)
+                driver->close(pump->engine);
+        vec_grid_close(pump);
         vec_audit_free(pump->audit);
         vec_locked_unmap(pump->out, OUT_SIZE);
         if (pump->epoll >= 0)
@@ -160,7 +165,12 @@ void vec_pump_free(vec_pump *pump)
         if (!pump)
                 return;
         for (i = 0; i < VEC_INSTANCES_MAX; i++)
-                free(pump->instance[i]);
+                if (pump->instance[i]) {
+                        if (pump->instance[i]->epoll >= 0)
+                                close(pump->instance[i]->epoll);
+                        free(pump->instance[i]);
+                }
+        vec_grid_close(pump);
         pump->driver->close(pump->engine);
         vec_audit_free(pump->audit);
         vec_buffers_free(pump);
@@ -202,32 +212,13 @@ static void destroy_everything(vec_pump *pump)
 
 /* ---- the loop ---- */
 
-void vec_ring_add(vec_pump *pump, struct vec_instance *instance)
-{
-        if (instance->ringed)
-                return;
-        instance->ringed = 1;
-        instance->ring_next = NULL;
-        if (pump->ring_last)
-                pump->ring_last->ring_next = instance;
-        else
-                pump->ring = instance;
-        pump->ring_last = instance;
-}
-
-/* The next instance of the ring has its turn; it goes to the end if more of its frames are waiting. */
+/* Whoever is first by its share has its turn. */
 static void one_turn(vec_pump *pump)
 {
-        struct vec_instance *instance = pump->ring;
+        struct vec_instance *instance = vec_fair_next(pump);
 
-        pump->ring = instance->ring_next;
-        if (!pump->ring)
-                pump->ring_last = NULL;
-        instance->ringed = 0;
         vec_turn(pump, instance);
-        if (instance->ready)
-                vec_ring_add(pump, instance);
-        pump->last_request = vec_now_ns();
+        vec_fair_done(pump, instance, pump->last_request);
         pump->idle_told = 0;
 }
 
@@ -258,7 +249,7 @@ static void look_at_the_clock(vec_pump *pump)
         }
 }
 
-static void drain_wake(const vec_pump *pump)
+void vec_pump_drain_wake(const vec_pump *pump)
 {
         uint64_t count;
 
@@ -266,37 +257,42 @@ static void drain_wake(const vec_pump *pump)
                 errno = 0;
 }
 
-int vec_pump_run(vec_pump *pump)
+/* Once round the loop; grid.c has the other one. */
+static int fair_step(vec_pump *pump)
 {
         struct epoll_event events[EVENTS];
+        int i, count = epoll_wait(pump->epoll, events, EVENTS, wait_ms(pump));
+
+        if (count < 0 && errno != EINTR)
+                return -VEC_EINTERNAL;
+        for (i = 0; i < count; i++) {
+                if (events[i].data.ptr)
+                        vec_conn_event(pump, events[i].data.ptr, events[i].events);
+                else
+                        vec_pump_drain_wake(pump);
+        }
+        vec_mailbox_serve(pump, 0);
+        if (pump->ring)
+                one_turn(pump);
+        if (pump->starved)
+                vec_conn_feed(pump, NULL);
+        look_at_the_clock(pump);
+        vec_conn_reap(pump);
+        return 0;
+}
+
+int vec_pump_run(vec_pump *pump)
+{
         sigset_t all;
-        int i, count = 0, r = 0;
+        int r = 0;
 
         /* Signals are the main thread's. */
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, NULL);
         /* libcrypto's state of this thread, made outside the arena. */
         ERR_clear_error();
-        while (!atomic_load_explicit(&pump->stopping, memory_order_relaxed)) {
-                count = epoll_wait(pump->epoll, events, EVENTS, wait_ms(pump));
-                if (count < 0 && errno != EINTR) {
-                        r = -VEC_EINTERNAL;
-                        break;
-                }
-                for (i = 0; i < count; i++) {
-                        if (events[i].data.ptr)
-                                vec_conn_event(pump, events[i].data.ptr, events[i].events);
-                        else
-                                drain_wake(pump);
-                }
-                vec_mailbox_serve(pump, 0);
-                if (pump->ring)
-                        one_turn(pump);
-                if (pump->starved)
-                        vec_conn_feed(pump);
-                look_at_the_clock(pump);
-                vec_conn_reap(pump);
-        }
+        while (r == 0 && !atomic_load_explicit(&pump->stopping, memory_order_relaxed))
+                r = pump->grid.strict ? vec_grid_step(pump) : fair_step(pump);
         destroy_everything(pump);
         vec_mailbox_end(&pump->mailbox);
         return r;

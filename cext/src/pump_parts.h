@@ -1,12 +1,13 @@
 /*
  * What the files of the pump share; nobody else includes this. pump.h has the picture.
  *
- *   pump.c     life, the loop, events          mailbox.c  commands from other threads
+ *   pump.c     life, the loop, events          mailbox.c  commands from other threads: commands.c
  *   conn.c     one connection: its life        receive.c  its bytes in; send.c: its bytes out
  *   credit.c   buffers for large frames        slot.c     key slots, streams, instances
  *   turn.c     a turn (docs/cards.md)          step.c     its steps on the card word
  *   batch.c    its requests                    request.c  one of them against its rows
  *   record.c   what the audit chain is told of it
+ *   share.c    whose turn it is, fair          grid.c     the same, strict; cost.c: what fits into a slot
  */
 #ifndef VEC_PUMP_PARTS_H
 #define VEC_PUMP_PARTS_H
@@ -32,6 +33,7 @@ enum {
         REPLY_OVERHEAD = VEC_HEADER_SIZE + VEC_IV_MAX + VEC_TAG_MAX,
         /* The engine's buffer: the largest single reply, or a batch of small ones. */
         OUT_SIZE = VEC_DATA_MAX + VEC_BATCH_REQUESTS * REFUSAL_SIZE,
+        SLOT_IO = 65536,               /* strict: bytes that one read or write moves */
         BUFFER_SMALL = 131072,
         BUFFER_LARGE = VEC_DATA_MAX + 2 * VEC_AAD_MAX,
 };
@@ -69,10 +71,16 @@ struct vec_instance {
         uint32_t connections, attached;
         struct vec_slot *slots;
         struct vec_stream digest[VEC_STREAMS_MAX];   /* streams of operations without key */
+        struct vec_conn *conns;                      /* all of its own */
         struct vec_conn *ready, *ready_last;         /* connections with a complete frame */
         struct vec_instance *ring_next;
         uint8_t ringed;
         uint64_t credit;
+        int epoll;                                   /* strict: its connections, looked at in its slots; or -1 */
+        uint32_t weight, round;                      /* its slots in a round: 0 without one */
+        int64_t deficit;                             /* fair: ns it may still take before the others; below 0 a debt */
+        uint64_t left_at;                            /* fair: when it had nothing to ask for any more */
+        uint64_t slots_had, turns, engine_ns;
 };
 
 struct vec_instance *vec_instance_get(vec_pump *pump, uint32_t index);
@@ -122,10 +130,11 @@ enum conn_wait { WAIT_NOTHING, WAIT_TAG, WAIT_FRAME, WAIT_READER, WAIT_CREDIT };
 
 struct vec_conn {
         struct vec_conn *prev, *next;          /* all connections */
+        struct vec_conn *own_prev, *own_next;  /* those of its instance */
         struct vec_conn *ready_next;
         struct vec_conn *starved_next;
         struct vec_instance *instance;
-        int fd;
+        int fd, epoll;                         /* epoll: the set it is in */
         uint8_t state, wait, queued, starved, proved, eof, why;
         uint32_t interest;                     /* epoll events asked for */
         uint32_t attach_ms;
@@ -172,12 +181,17 @@ void vec_conn_send(vec_pump *pump, struct vec_conn *conn, struct iovec *iov, uns
 void vec_conn_rescind(vec_pump *pump, struct vec_conn *conn);
 void vec_conn_kill(vec_pump *pump, struct vec_conn *conn, uint8_t why);
 void vec_conn_reap(vec_pump *pump);
+void vec_conn_reap_one(vec_pump *pump);
 void vec_conn_deadlines(vec_pump *pump, uint64_t now);
-/* Somebody gave credit back. */
-void vec_conn_feed(vec_pump *pump);
+/* The same for one instance. */
+void vec_conn_deadlines_of(vec_pump *pump, struct vec_instance *instance, uint64_t now);
+/* Somebody gave credit back; only: to connections of this instance alone, or NULL. */
+void vec_conn_feed(vec_pump *pump, const struct vec_instance *only);
+/* The connection is in the epoll set of how the card is shared now. 0, or -VEC_EEXHAUSTED. */
+int vec_conn_watch(vec_pump *pump, struct vec_conn *conn);
 
 /* A refusal of the request `of` at `to` (REFUSAL_SIZE bytes); its length. */
-uint32_t vec_refusal_build(const struct vec_header *of, int status, uint8_t reason, uint8_t *to);
+uint32_t vec_refusal_build(const vec_pump *pump, const struct vec_header *of, int status, uint8_t reason, uint8_t *to);
 
 /* ---- request.c ---- */
 
@@ -188,6 +202,7 @@ struct vec_entry {
         uint32_t end;                          /* of the frame, as an offset in its connection */
         uint32_t out, out_room;                /* its part of the engine's buffer */
         uint32_t length;                       /* of the reply that stands there */
+        uint64_t ns;                           /* strict: what it may cost */
         int status;                            /* 0: the reply counts */
         uint8_t reason;
 };
@@ -201,8 +216,10 @@ void vec_request_end_stream(vec_pump *pump, struct vec_instance *instance, const
 
 /* ---- turn.c ---- */
 
-/* One turn of an instance that has frames waiting. */
-void vec_turn(vec_pump *pump, struct vec_instance *instance);
+/* One turn of an instance that has frames waiting. 0: nothing was done, it has to wait (strict). */
+int vec_turn(vec_pump *pump, struct vec_instance *instance);
+/* What the last owner left in the engine is overwritten, and the slot nobody's: R12(none), where there is anything. */
+void vec_turn_close(vec_pump *pump);
 /* loadkey, in a turn of its own. */
 int vec_turn_load_key(vec_pump *pump, struct vec_instance *instance, uint64_t number, uint8_t alg, uint8_t usage,
                       uint64_t handle, uint8_t *ret_reason);
@@ -219,6 +236,62 @@ void vec_record_end(vec_pump *pump, enum vec_audit_kind kind, uint32_t instance,
 /* A record of its own, also in the middle of a turn. */
 void vec_record_now(vec_pump *pump, enum vec_audit_kind kind, uint32_t instance, unsigned flags);
 
+/* ---- share.c ---- */
+
+/* The instance has a connection with a complete frame: it gets a turn. */
+void vec_ring_add(vec_pump *pump, struct vec_instance *instance);
+/* The instance whose deficit lets it go first; the ring is not empty. */
+struct vec_instance *vec_fair_next(vec_pump *pump);
+/* It had its turn: stays first, goes to the end, or leaves the ring. */
+void vec_fair_done(vec_pump *pump, struct vec_instance *instance, uint64_t now);
+/* A round of the slots of these instances, spread evenly: at ret, as many as their weights together. */
+void vec_round_build(const struct vec_share *shares, uint32_t count, uint16_t *ret, uint32_t slots);
+
+/* ---- cost.c ---- */
+
+enum { COSTS = VEC_OP_DECRYPT + 1 };
+
+/* What work takes on this machine, measured before anybody's data come, with room to spare. */
+struct vec_cost {
+        uint8_t measured;
+        uint64_t turn, wipe;                   /* ns: of a turn without its requests; of the whole engine's buffer */
+        uint64_t request[COSTS], mib[COSTS];   /* ns: of a request, of a mebibyte of it */
+};
+
+int vec_cost_measure(vec_pump *pump);
+uint64_t vec_cost_of(const vec_pump *pump, uint8_t op, uint64_t bytes);
+/* How many bytes of a request of this operation fit into a slot that begins with it. */
+uint64_t vec_cost_most(const vec_pump *pump, uint8_t op);
+
+/* ---- grid.c ---- */
+
+struct vec_grid {
+        uint8_t strict;
+        uint8_t open;                          /* the slot is its owner's; otherwise its tail, which is nobody's */
+        uint8_t full, fresh;
+        uint64_t turns;                        /* counted when the slot began */
+        int timer;
+        uint16_t *round;                       /* instances, slot by slot; NULL without a schedule */
+        uint32_t slots;
+        uint32_t instances;                    /* that have slots */
+        uint32_t slot_us;
+        uint64_t slot_ns, tail_ns;
+        uint64_t number, closes, ends;         /* the slot it is */
+        struct vec_instance *owner;
+};
+
+int vec_grid_open(vec_pump *pump);
+void vec_grid_close(vec_pump *pump);
+/* The schedule counts from here; owns `round`. 0 or a negative status with nothing changed, `round` still the caller's. */
+int vec_grid_set(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct vec_share *shares, uint32_t count,
+                 uint16_t *round, uint32_t slots);
+/* Once round the loop. */
+int vec_grid_step(vec_pump *pump);
+/* Strict: bytes of this instance may move now. Fair: always. */
+int vec_grid_lets(const vec_pump *pump, const struct vec_instance *instance);
+/* Strict: something small may begin in the tail of the slot. Fair, or without a schedule: always. */
+int vec_grid_tail(const vec_pump *pump);
+
 /* ---- mailbox.c ---- */
 
 struct vec_command;
@@ -233,7 +306,7 @@ struct vec_mailbox {
 
 int vec_mailbox_open(struct vec_mailbox *box);
 void vec_mailbox_close(struct vec_mailbox *box);
-/* Do what is asked; in the middle of a turn only what does not need the card word. */
+/* Do what is asked; in the middle of a turn only what does not need the card word, and strict also by the slot. */
 void vec_mailbox_serve(vec_pump *pump, int in_turn);
 /* Nobody will be served any more. */
 void vec_mailbox_end(struct vec_mailbox *box);
@@ -257,7 +330,9 @@ struct vec_pump {
         uint32_t card;
         uint8_t quiesced, out_of_service;
         uint8_t discard;                       /* the running turn's results must not be delivered */
+        uint8_t later;                         /* strict: q stood until the slot was over */
         uint32_t turn_of;                      /* instance of the running turn, or VEC_NONE */
+        uint64_t give_up_at, busy_since;       /* strict: no step is asked again after; q stands since */
 
         uint8_t *out;                          /* the engine's buffer, OUT_SIZE bytes */
         uint32_t out_dirty;
@@ -267,8 +342,10 @@ struct vec_pump {
 
         struct vec_instance *instance[VEC_INSTANCES_MAX];
         struct vec_instance *ring, *ring_last;
+        struct vec_grid grid;
+        struct vec_cost cost;
         struct vec_conn *conns, *dead, *starved, *starved_last;
-        uint64_t credit_left;
+        int64_t credit_left;                   /* fair; strict it may be below 0 */
         struct vec_buffer *cache[2][8];
         unsigned cached[2];
 
@@ -289,7 +366,6 @@ struct vec_pump {
 uint64_t vec_now_ns(void);
 void vec_pump_tell(vec_pump *pump, enum vec_event_kind kind, uint32_t instance, uint64_t value, uint8_t reason);
 void vec_pump_out_of_service(vec_pump *pump);
-/* The instance has a connection with a complete frame: it gets a turn. */
-void vec_ring_add(vec_pump *pump, struct vec_instance *instance);
+void vec_pump_drain_wake(const vec_pump *pump);
 
 #endif

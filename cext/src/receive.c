@@ -87,6 +87,29 @@ int vec_conn_frame(struct vec_conn *conn, uint32_t *offset, struct vec_frame *re
         return 1;
 }
 
+static void skip_body(struct vec_conn *conn)
+{
+        uint32_t avail = conn->rx_end - conn->rx_start;
+        uint32_t now = conn->skip < avail ? (uint32_t)conn->skip : avail;
+
+        if (now)
+                vec_wipe(conn->rx + conn->rx_start, now);
+        conn->rx_start += now;
+        conn->skip -= now;
+}
+
+/* Strict: it would never get a turn. Its body is skipped, and as a refused part it ends its stream. */
+static void refuse_large(vec_pump *pump, struct vec_conn *conn, const struct vec_frame *frame, size_t body)
+{
+        const struct vec_entry entry = { .conn = conn, .frame = *frame };
+
+        if (!(frame->header.flags & VEC_F_FIRST))
+                vec_request_end_stream(pump, conn->instance, &entry);
+        vec_conn_consume(pump, conn, VEC_HEADER_SIZE, body, 0);
+        vec_conn_refuse(pump, conn, &frame->header, -VEC_ETOOLARGE, VEC_REASON_SLOT_SIZE);
+        skip_body(conn);
+}
+
 /* The first frame does not fit into rx: credit for its body and its answer, then a buffer. */
 static void start_large(vec_pump *pump, struct vec_conn *conn)
 {
@@ -100,6 +123,10 @@ static void start_large(vec_pump *pump, struct vec_conn *conn)
         if (frame.status < 0 || vec_body_size(&frame.header) + VEC_HEADER_SIZE <= RX_SIZE)
                 return;
         body = vec_body_size(&frame.header);
+        if (pump->grid.strict && body > vec_cost_most(pump, frame.header.op)) {
+                refuse_large(pump, conn, &frame, body);
+                return;
+        }
         charge = vec_credit_class(body) + vec_credit_class(vec_reply_room(&frame));
         if (!vec_credit_take(pump, conn->instance, charge)) {
                 if (!conn->starved)
@@ -160,17 +187,6 @@ static void compact(struct vec_conn *conn)
                 conn->rx_start = 0;
                 conn->rx_end = length;
         }
-}
-
-static void skip_body(struct vec_conn *conn)
-{
-        uint32_t avail = conn->rx_end - conn->rx_start;
-        uint32_t now = conn->skip < avail ? (uint32_t)conn->skip : avail;
-
-        if (now)
-                vec_wipe(conn->rx + conn->rx_start, now);
-        conn->rx_start += now;
-        conn->skip -= now;
 }
 
 void vec_conn_look(vec_pump *pump, struct vec_conn *conn)
@@ -239,8 +255,10 @@ void vec_conn_receive(vec_pump *pump, struct vec_conn *conn)
                         room = conn->large_need - conn->large_have;
                         to = conn->large->data + conn->large_have;
                 }
-                if (!room || conn->state == CONN_CLOSING)
+                if (!room || conn->state == CONN_CLOSING || !vec_grid_lets(pump, conn->instance))
                         break;
+                if (pump->grid.strict && room > SLOT_IO)
+                        room = SLOT_IO;
                 got = recv(conn->fd, to, room, MSG_DONTWAIT);
                 if (got < 0 && errno != EAGAIN && errno != EINTR) {
                         vec_conn_kill(pump, conn, VEC_REASON_NONE);

@@ -3,6 +3,8 @@
  * connection; while something is kept nothing further is read (receive.c): who does not read does not get to ask.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,18 +13,30 @@
 #include "conn_parts.h"
 #include "vec/arena.h"
 
-uint32_t vec_refusal_build(const struct vec_header *of, int status, uint8_t reason, uint8_t *to)
+/* With the limit, where it is the card's own. */
+static size_t explain(const vec_pump *pump, const struct vec_header *of, uint8_t reason, char *to, size_t room)
 {
         const char *sentence = vec_reason_sentence(reason);
-        size_t length = strlen(sentence);
+        int length;
+
+        if (reason == VEC_REASON_SLOT_SIZE)
+                length = snprintf(to, room, "%s (at most %" PRIu64 " bytes in %" PRIu32 " us)", sentence,
+                                  vec_cost_most(pump, of->op), pump->grid.slot_us);
+        else
+                length = snprintf(to, room, "%s", sentence);
+        return (size_t)length < room ? (size_t)length : room - 1;
+}
+
+uint32_t vec_refusal_build(const vec_pump *pump, const struct vec_header *of, int status, uint8_t reason, uint8_t *to)
+{
+        char sentence[REFUSAL_SIZE - VEC_HEADER_SIZE - 2];
+        size_t length = explain(pump, of, reason, sentence, sizeof(sentence));
         struct vec_header header = {
                 .op = of->op, .flags = VEC_F_REPLY | (of->flags & (VEC_F_FIRST | VEC_F_LAST)),
                 .status = (uint8_t)-status, .request = of->request, .key = of->key, .stream = of->stream,
                 .sequence = of->sequence,
         };
 
-        if (length > REFUSAL_SIZE - VEC_HEADER_SIZE - 2)
-                length = REFUSAL_SIZE - VEC_HEADER_SIZE - 2;
         header.data_len = (uint32_t)length + 2;
         vec_header_build(&header, to);
         to[VEC_HEADER_SIZE] = (uint8_t)vec_reason_rule(reason);
@@ -34,7 +48,7 @@ uint32_t vec_refusal_build(const struct vec_header *of, int status, uint8_t reas
 void vec_conn_refuse(vec_pump *pump, struct vec_conn *conn, const struct vec_header *of, int status, uint8_t reason)
 {
         uint8_t refusal[REFUSAL_SIZE];
-        struct iovec iov = { refusal, vec_refusal_build(of, status, reason, refusal) };
+        struct iovec iov = { refusal, vec_refusal_build(pump, of, status, reason, refusal) };
 
         pump->counters.refused++;
         vec_conn_send(pump, conn, &iov, 1);
@@ -97,13 +111,16 @@ static int keep(vec_pump *pump, struct vec_conn *conn, const struct iovec *iov, 
 void vec_conn_send(vec_pump *pump, struct vec_conn *conn, struct iovec *iov, unsigned count)
 {
         struct msghdr message = { .msg_iov = iov, .msg_iovlen = count };
-        ssize_t sent;
+        ssize_t sent = -1;
 
         if (conn->state == CONN_DEAD || !count)
                 return;
-        do
-                sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        while (sent < 0 && errno == EINTR);
+        errno = EAGAIN;
+        /* Of a turn that was let in its answers are let out: they were reckoned with. */
+        if (pump->turn_of == conn->instance->index || vec_grid_lets(pump, conn->instance))
+                do
+                        sent = sendmsg(conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+                while (sent < 0 && errno == EINTR);
         if (sent < 0 && errno != EAGAIN) {
                 vec_conn_kill(pump, conn, VEC_REASON_NONE);
                 return;
@@ -122,8 +139,12 @@ void vec_conn_send(vec_pump *pump, struct vec_conn *conn, struct iovec *iov, uns
 
 void vec_conn_flush(vec_pump *pump, struct vec_conn *conn)
 {
-        ssize_t sent = send(conn->fd, conn->tx + conn->tx_start, conn->tx_end - conn->tx_start,
-                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        size_t left = conn->tx_end - conn->tx_start;
+        ssize_t sent;
+
+        if (pump->grid.strict && left > SLOT_IO)
+                left = SLOT_IO;
+        sent = send(conn->fd, conn->tx + conn->tx_start, left, MSG_NOSIGNAL | MSG_DONTWAIT);
 
         if (sent < 0) {
                 if (errno != EAGAIN && errno != EINTR)
@@ -169,7 +190,7 @@ void vec_conn_rescind(vec_pump *pump, struct vec_conn *conn)
                         end += size;
                 } else {
                         pump->counters.discarded++;
-                        end += vec_refusal_build(&header, -VEC_EDENIED, VEC_REASON_RESCINDED, tx + end);
+                        end += vec_refusal_build(pump, &header, -VEC_EDENIED, VEC_REASON_RESCINDED, tx + end);
                 }
         }
         vec_conn_tx_free(pump, conn);

@@ -9,8 +9,11 @@ struct vec_instance *vec_instance_get(vec_pump *pump, uint32_t index)
                 return NULL;
         if (!pump->instance[index]) {
                 pump->instance[index] = calloc(1, sizeof(struct vec_instance));
-                if (pump->instance[index])
+                if (pump->instance[index]) {
                         pump->instance[index]->index = index;
+                        pump->instance[index]->weight = 1;
+                        pump->instance[index]->epoll = -1;
+                }
         }
         return pump->instance[index];
 }

@@ -23,9 +23,14 @@ int vec_still_patient(vec_pump *pump, struct vec_patience *patience)
         if (pump->quiesced || atomic_load_explicit(&pump->stopping, memory_order_relaxed))
                 return 0;
         if (!patience->since)
-                patience->since = now;
+                patience->since = pump->busy_since ? pump->busy_since : now;
         if (now - patience->since > (uint64_t)pump->options.busy_ms * MS)
                 return 0;
+        if (pump->give_up_at && now >= pump->give_up_at) {
+                pump->busy_since = patience->since;
+                pump->later = 1;
+                return 0;
+        }
         if (patience->tries++ < YIELDS)
                 sched_yield();
         else

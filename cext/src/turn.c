@@ -22,13 +22,15 @@ static int work(struct vec_turn *turn, uint8_t *ret_reason)
                 return vec_lost(pump, turn->i, r, ret_reason);
         pump->context = pump->output = turn->i;
         until = vec_now_ns() + VEC_BATCH_NS;
+        if (pump->grid.strict && pump->grid.closes < until)
+                until = pump->grid.closes;
         for (turn->done = 0; turn->done < turn->count; turn->done++) {
                 struct vec_entry *entry = &pump->entry[turn->done];
 
                 if (entry->status < 0)
                         continue;
                 /* At least one, or nobody gets anywhere. */
-                if (turn->ran && vec_now_ns() > until)
+                if (turn->ran && vec_now_ns() + entry->ns > until)
                         break;
                 turn->ran = 1;
                 if (entry->out + entry->out_room > pump->out_dirty)
@@ -79,7 +81,19 @@ static void begin(struct vec_turn *turn)
 {
         turn->pump->turn_of = turn->i;
         turn->pump->discard = 0;
+        turn->since = vec_now_ns();
         vec_record_begin(turn->pump);
+}
+
+/* The card was the instance's for so long. */
+static void account(struct vec_turn *turn)
+{
+        uint64_t now = vec_now_ns();
+
+        turn->instance->turns++;
+        turn->instance->engine_ns += now - turn->since;
+        turn->instance->deficit -= (int64_t)(now - turn->since);
+        turn->pump->last_request = now;
 }
 
 static void end(struct vec_turn *turn, enum vec_audit_kind kind, int r)
@@ -87,6 +101,7 @@ static void end(struct vec_turn *turn, enum vec_audit_kind kind, int r)
         turn->pump->turn_of = VEC_NONE;
         turn->pump->discard = 0;
         turn->pump->counters.turns++;
+        account(turn);
         vec_record_end(turn->pump, kind, turn->i,
                        (turn->ran ? VEC_AUDIT_WORKED : 0) | (r < 0 ? VEC_AUDIT_CUT : 0));
 }
@@ -96,7 +111,13 @@ static int run_batch(struct vec_turn *turn, uint8_t *ret_reason)
         uint8_t reason;
         int r, lowered;
 
+        /* Before anything ran a turn can wait for the next slot; after that it is waited for. */
+        turn->pump->give_up_at = turn->pump->grid.strict ? turn->pump->grid.closes : 0;
+        turn->pump->later = 0;
         r = vec_raise(turn->pump, turn->i, VEC_A | VEC_R, ret_reason);
+        turn->pump->give_up_at = 0;
+        if (!turn->pump->later)
+                turn->pump->busy_since = 0;
         if (r < 0)
                 return r;
         r = work(turn, ret_reason);
@@ -114,22 +135,35 @@ static int run_batch(struct vec_turn *turn, uint8_t *ret_reason)
         return 0;
 }
 
-void vec_turn(vec_pump *pump, struct vec_instance *instance)
+/* Strict: what is left of the slot for requests. */
+static uint64_t room_of(const vec_pump *pump)
+{
+        uint64_t used = vec_now_ns() + pump->cost.turn;
+
+        return pump->grid.closes > used ? pump->grid.closes - used : 0;
+}
+
+int vec_turn(vec_pump *pump, struct vec_instance *instance)
 {
         struct vec_turn turn = { .pump = pump, .instance = instance, .i = instance->index };
         uint8_t reason = VEC_REASON_NONE;
         int r = 0;
 
+        if (pump->grid.strict)
+                turn.room = room_of(pump);
         vec_batch_fill(&turn);
         if (!turn.count)
-                return;
+                return 0;
         begin(&turn);
         turn.done = turn.count;
         if (turn.works)
                 r = run_batch(&turn, &reason);
         else
                 vec_batch_deliver(&turn);
-        if (r < 0) {
+        if (r == -VEC_EBUSY && pump->later) {
+                /* Nothing of it was done; the connections keep what they have. */
+                turn.done = 0;
+        } else if (r < 0) {
                 vec_batch_discard(&turn, r, reason);
                 turn.done = turn.count;
                 turn.input_wiped = 0;
@@ -137,6 +171,9 @@ void vec_turn(vec_pump *pump, struct vec_instance *instance)
         }
         vec_batch_move_on(&turn);
         end(&turn, VEC_AUDIT_TURN, r);
+        r = pump->later == 0;
+        pump->later = 0;
+        return r;
 }
 
 /* ---- loadkey, clean ---- */
@@ -205,6 +242,7 @@ int vec_turn_load_key(vec_pump *pump, struct vec_instance *instance, uint64_t nu
         if (r < 0)
                 return r;
         begin(&turn);
+        pump->later = 0;
         r = load_key(&turn, alg, secret, size, &key, ret_reason);
         end(&turn, VEC_AUDIT_KEY, r);
         vec_vault_unpin(handle);
@@ -227,6 +265,24 @@ static int clean(vec_pump *pump, uint8_t *ret_reason)
         if (!pump->word || pump->quiesced || vec_word_decode(vec_word_load(pump->word)).status == VEC_FREE)
                 return vec_engine_wipe(pump) < 0 ? vec_broken(pump, ret_reason) : 0;
         return vec_switch_to(pump, VEC_NONE, ret_reason);
+}
+
+void vec_turn_close(vec_pump *pump)
+{
+        uint64_t busy_since = pump->busy_since;
+        uint8_t reason;
+
+        if (pump->out_of_service || (!pump->out_dirty && pump->context == VEC_NONE && pump->output == VEC_NONE))
+                return;
+        vec_record_begin(pump);
+        /* Where the guard has q at the moment, the switch is left to the next turn, and the wipe is not. */
+        pump->give_up_at = pump->grid.ends;
+        if (clean(pump, &reason) < 0 && !pump->out_of_service)
+                vec_engine_wipe(pump);
+        pump->give_up_at = 0;
+        pump->later = 0;
+        pump->busy_since = busy_since;
+        vec_record_end(pump, VEC_AUDIT_CLEAN, VEC_NONE, pump->out_of_service ? VEC_AUDIT_CUT : 0);
 }
 
 int vec_turn_clean(vec_pump *pump, uint8_t *ret_reason)

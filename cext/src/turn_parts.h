@@ -10,6 +10,8 @@ struct vec_turn {
         uint32_t i;                    /* its index */
         uint32_t count, works, done;   /* entries: all, to run, gone through */
         uint8_t ran, input_wiped;
+        uint64_t since;                /* when it began */
+        uint64_t room, ns;             /* strict: what is left of the slot, what of it the requests may take */
 };
 
 /* ---- step.c ---- */

@@ -81,6 +81,9 @@ def answer(card: api.Card, call: str, args: dict[str, Any], fds: list[int]) -> A
         return card.bind(fds[0], fds[1], **args)
     if call == "attach":
         return card.attach(fds[0], **args)
+    if call == "schedule":
+        # JSON has no numbers for keys.
+        args["weights"] = dict(args["weights"])
     return plain(getattr(card, call)(**args))
 
 

@@ -396,7 +396,9 @@ def test_a_wipe_that_cannot_be_checked_takes_the_card_out_of_service(
         card.bind(guard)
 
 
+@pytest.mark.parametrize("share", ["fair"], indirect=True)
 def test_an_idle_card_says_so_once(make_card: Callable[..., CardProcess], guard: Guard) -> None:
+    """Shared strictly it has nothing to say: each slot ends with a wipe."""
     card = make_card(idle_ms=100)
     card.key(1, bytes(32))
     guest = card.attach(1)

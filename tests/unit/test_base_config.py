@@ -66,6 +66,8 @@ def test_rows_of_cards_are_merged_by_name(paths):
         ("[[card]]\nslots = 5", ["name"]),
         ("[[card]]\nname = '../c0'", ["name"]),
         ("[[card]]\nname = 'c0'\nslot = 5", ["card.c0.slot", "'slots'"]),
+        ("[[card]]\nname = 'c0'\nshare = 'strikt'", ["card.c0.share", "fair, strict", "'strict'"]),
+        ("[[card]]\nname = 'c0'\nslot_us = 500", ["card.c0.slot_us", "from 2000 to 200000"]),
         ("[attest]\nrequired = 1", ["bool"]),
         ("[attest]\ntcti = 1", ["str"]),
         ("= 5", ["cannot be read"]),

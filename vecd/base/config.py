@@ -25,6 +25,11 @@ def _number(default: float, low: float, high: float) -> Any:
     return field(default=default, metadata={"range": (low, high)})
 
 
+def _one_of(*words: str) -> Any:
+    """The first is the default."""
+    return field(default=words[0], metadata={"words": words})
+
+
 def _uid() -> Any:
     """-1: whoever starts the process; as root, it then stays root, without capabilities."""
     return _number(-1, -1, 2**31 - 2)
@@ -96,6 +101,11 @@ class Card:
     uid: int = _uid()
     # Key slots: how many keys can be loaded at a time, of all guests together. The key arena has room for about 800.
     slots: int = _number(256, 1, 768)
+    # How its instances share it: "fair" gives each its part of the time and wastes none, so that a busy neighbour can
+    # be noticed; "strict" gives fixed turns, idle ones too, so that nobody can be noticed by them.
+    share: str = _one_of("fair", "strict")
+    # Strict: how long a turn is, in microseconds. What does not fit into one is refused.
+    slot_us: int = _number(10000, 2000, 200000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,11 @@ def _value(path: Path, key: str, f: dataclasses.Field[Any], value: Any) -> Any:
     # TOML has booleans; to Python they are integers.
     if not isinstance(given, _WORDS[word]) or (isinstance(given, bool) and word != "bool"):
         raise ConfigError(f"{path}: {key} = {value!r:.64}", reason=f"it must be of type {word}")
+    words = f.metadata.get("words")
+    if words is not None and value not in words:
+        near = difflib.get_close_matches(value, words, 1, 0.0)[0]
+        reason = f"it must be one of {', '.join(words)}"
+        raise ConfigError(f"{path}: {key} = {value!r:.64}", reason=reason, hint=f"did you mean {near!r}?")
     low, high = f.metadata.get("range", (None, None))
     if low is not None and not low <= value <= high:
         raise ConfigError(f"{path}: {key} = {value!r:.64}", reason=f"it must be from {low:g} to {high:g}")

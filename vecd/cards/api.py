@@ -6,14 +6,16 @@ is the text to this file, cext/include/vec/{arena,driver,pump}.h the C side, doc
 
 Every method raises a VecError (vecd.base.errors) whose class is the status, with `rule` and `reason`, and returns
 within its time-out. Methods may be called from any thread. The methods of the data path wait until the pump
-has done it; the pump gets round to them between two turns, so that takes well under a millisecond.
+has done it; the pump gets round to them between two turns, so that takes well under a millisecond. Shared strictly,
+what takes up a slot waits for it: attach, bind, clean and schedule for the end of the running one, load_key for the
+next slot of its instance.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
@@ -38,6 +40,7 @@ class EventKind(IntEnum):
     ATTACHED = 2  # a connection of `instance` proved its tag; `value` are attached now
     IDLE = 3  # no request for a second: a good moment for clean()
     OUT_OF_SERVICE = 4  # a wipe could not be checked: the card serves nobody any more
+    OVERRUN = 5  # strict: a slot of `instance` ended `value` ns late; nobody's slot moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,33 @@ class Counters:
     discarded: int  # results that were ready when the right went
     connections: int  # open now
     keys: int  # loaded now
+    slots: int  # strict: slots begun, idle ones too
+    overruns: int  # slots that ended late
+    missed: int  # slots that were over before they could begin
     arena_used: int
     arena_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one instance has had of the card."""
+
+    instance: int
+    weight: int
+    slots: int  # strict: idle ones too
+    turns: int
+    engine_ns: int  # the card was its, from the start of a turn to the end of it
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How the card is shared, as the pump has it."""
+
+    strict: bool
+    slot_us: int  # 0 in fair
+    round: int  # slots of a round; 0 in fair, and before the first schedule
+    most: int  # bytes of the largest request that any operation can serve in a slot
+    shares: tuple[Share, ...]  # of all that are named in the schedule, or had a turn
 
 
 class Card(ABC):
@@ -93,7 +121,8 @@ class Card(ABC):
 
     @abstractmethod
     def __init__(self, **options: int) -> None:
-        """options: `keys`, how many key slots there are; whatever else is the driver's own. Absent: its default."""
+        """options: `keys`, how many key slots there are; `strict`: 1 where nobody is served before schedule() says
+        when; whatever else is the driver's own. Absent: its default."""
 
     # ---- vault: what protocol code may do with secrets -----------------------------------------------------
 
@@ -144,6 +173,18 @@ class Card(ABC):
         """The pump has stopped, connections are closed, every secret is wiped. May be called twice."""
 
     # ---- data path: what the guard and the broker ask for ---------------------------------------------------
+
+    @abstractmethod
+    def schedule(self, strict: bool, slot_us: int, weights: Mapping[int, int]) -> None:
+        """Turns by weight from here on, of instances by index (docs/cards.md, "Turns").
+
+        fair: whoever is not named weighs 1. strict: those named have slots and nobody else is served; a round of slots
+        is in the order of `weights`. Raises Malformed (a number out of range), Exhausted (the round would be too long),
+        TooLarge (not even a small frame fits into such a slot on this machine); what was scheduled before stays then.
+        """
+
+    @abstractmethod
+    def shared(self) -> Schedule: ...
 
     @abstractmethod
     def attach(self, fd: int, instance: int, tag: bytes, *, deadline_s: float = 5.0) -> None:

@@ -11,13 +11,13 @@ import atexit
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vecd._card import ffi, lib
 from vecd.base import errors
 
-from .api import TIMEOUT_S, Card, Counters, Event, EventKind, KeySlot, Residue, Secret
+from .api import TIMEOUT_S, Card, Counters, Event, EventKind, KeySlot, Residue, Schedule, Secret, Share
 
 _PREPARE = {
     lib.VEC_EEXISTS: (
@@ -149,6 +149,36 @@ class SoftCard(Card):
                     raise_status(lib.vec_vault_drop(handle), 0, "close")
 
     # ---- what the guard and the broker ask for --------------------------------------------------------------------
+
+    def schedule(self, strict: bool, slot_us: int, weights: Mapping[int, int]) -> None:
+        shares = ffi.new("struct vec_share[]", [{"instance": i, "weight": w} for i, w in weights.items()])
+        what = f"share = {'strict' if strict else 'fair'}, {len(weights)} instances"
+        try:
+            self._ask(what, lib.vec_pump_schedule, strict, slot_us, shares, len(weights))
+        except errors.Exhausted as error:
+            slots = sum(weights.values())
+            raise errors.Exhausted(
+                f"{what}: a round of {slots} slots of {slot_us} us is longer than {lib.VEC_ROUND_US_MAX} us",
+                reason=error.reason,
+                hint="lower slot_us or the weights, let fewer instances on this card, or use share = fair",
+            ) from None
+        except errors.TooLarge as error:
+            raise errors.TooLarge(
+                f"{what}: into a slot of {slot_us} us not even a small request fits on this machine",
+                reason=error.reason,
+                hint="raise slot_us in the [[card]] of vecd.toml",
+            ) from None
+
+    def shared(self) -> Schedule:
+        count, most, grid = ffi.new("uint32_t *"), 64, ffi.new("struct vec_grid_report *")
+        while True:
+            got = ffi.new("struct vec_share_report[]", most)
+            self._ask("how the card is shared", lib.vec_pump_shares, grid, got, most, count)
+            if count[0] <= most:
+                break
+            most = count[0]
+        shares = tuple(Share(s.instance, s.weight, s.slots, s.turns, s.engine_ns) for s in got[0 : count[0]])
+        return Schedule(bool(grid.strict), grid.slot_us, grid.round, grid.most if grid.round else 0, shares)
 
     def attach(self, fd: int, instance: int, tag: bytes, *, deadline_s: float = 5.0) -> None:
         if len(tag) != lib.VEC_ATTACH_TAG_SIZE:

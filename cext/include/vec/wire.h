@@ -148,7 +148,9 @@ enum vec_control {
         X(OUT_OF_SERVICE, 22, 0, "a wipe of the card could not be checked: it is out of service")               \
         X(ATTACH_TAG,  23,  0,  "the first bytes after READY are not the tag of this attachment")               \
         X(KEY_SLOTS,   24,  0,  "every key slot of this card is taken: release a key first")                    \
-        X(NOT_RECORDED, 25, 0,  "the card cannot write its audit log, and works no further without: ask again")
+        X(NOT_RECORDED, 25, 0,  "the card cannot write its audit log, and works no further without: ask again") \
+        X(SLOT_SIZE,   26,  0,  "share = strict: too long for a slot: send parts, or have slot_us raised")      \
+        X(NO_SLOT,     27,  0,  "share = strict: M gives this instance no c on the card, so it has no slot")
 
 enum vec_reason {
 #define VEC_REASON_ENUM(name, number, rule, sentence) VEC_REASON_##name = number,
