@@ -204,7 +204,12 @@ REFUSED = {
         "R9",
         "type",
     ),
-    "rights on a guest": (HEAD + A + OWN.replace('"A.1"', '"A"').replace("]]", "]] #!"), "R9 is not for", "R9", "type"),
+    "rights on a guest": (
+        HEAD + A + OWN.replace('"A.1"', '"A"').replace("]]", "]] #!"),
+        "R9 is not for the manager on user A",
+        "R9",
+        "type",
+    ),
     "rights of the manager": (
         HEAD + A + C0 + '[[allow]] #!\nsubject = "m"\nobject = "c0"\nrights = "c"\n',
         "the manager cannot have rights on card c0",

@@ -7,7 +7,7 @@ by type, so no `except` can turn it into a yes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 # Text of an error that came from another process is cut here: a peer may not make us store or print more.
@@ -27,6 +27,8 @@ class VecError(Exception):
     status: ClassVar[int] = 1
     exit_code: ClassVar[int] = 1
     sentence: ClassVar[str] = "failed"
+    # Where there are many reasons, each with its file and line. They are for who raised it, and do not travel.
+    problems: Sequence[Mapping[str, Any]] = ()
 
     def __init__(
         self,

@@ -63,6 +63,8 @@ class Command:
     # A change takes --dry-run; one that destroys something says what, and takes --yes.
     changes: bool = False
     loses: Callable[[Namespace], str] = never_loses
+    # --dry-run is sent: who is asked decides everything and changes nothing.
+    rehearses: bool = False
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from vecd.base.errors import Caller, Failed, Malformed, Unreachable, VecError
 from vecd.base.ipc import BlockingPeer
 from vecd.base.paths import Paths
-from vecd.cli import access_cmd, card_cmd, guest_cmd, model_cmd, output, status_cmd, token_cmd
+from vecd.cli import access_cmd, card_cmd, guest_cmd, model_cmd, output, policy_cmd, status_cmd, token_cmd
 from vecd.cli.command import Answer, Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -25,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     *card_cmd.COMMANDS,
     *guest_cmd.COMMANDS,
     *access_cmd.COMMANDS,
+    *policy_cmd.COMMANDS,
     *token_cmd.COMMANDS,
     *model_cmd.COMMANDS,
 )
@@ -34,6 +35,7 @@ NOUNS = {
     "card": "encryption cards",
     "guest": "guests and their instances",
     "access": "who may do what, and why",
+    "policy": "who may have what, from files",
     "token": "enrolment at the authority",
     "model": "the rules alone: no daemon is asked, nothing is changed",
 }
@@ -93,7 +95,8 @@ def parser() -> argparse.ArgumentParser:
         command.arguments(leaf)
         _common(leaf, first=False)
         if command.changes:
-            leaf.add_argument("--dry-run", action="store_true", help="print the call that would be sent, send nothing")
+            dry_run = "decide it, change nothing" if command.rehearses else "print the call that would be sent"
+            leaf.add_argument("--dry-run", action="store_true", help=dry_run)
             leaf.add_argument("--yes", action="store_true", help="do not ask before something is destroyed")
         leaf.set_defaults(command=command)
     return tree
@@ -153,12 +156,13 @@ def _run(options: argparse.Namespace) -> None:
         output.print_answer(output.answer_json(answer) if options.json else command.show(answer))
         return
     request = command.request(options)
-    if command.changes and options.dry_run:
+    rehearsal = command.rehearses and options.dry_run
+    if command.changes and options.dry_run and not rehearsal:
         answer = {"dry_run": True, "door": command.door, "call": command.call, "args": request}
         text = f"would send {command.call} to {command.door}: {request}"
         output.print_answer(output.answer_json(answer) if options.json else text)
         return
-    if command.changes:
+    if command.changes and not rehearsal:
         _consent(command, options)
     answer = command.finish(ask(Paths(options.dir), command.door, command.call, request), options)
     output.print_answer(output.answer_json(answer) if options.json else command.show(answer))

@@ -59,7 +59,8 @@ def answer_json(answer: Mapping[str, Any]) -> str:
 
 def error_object(error: VecError) -> dict[str, Any]:
     """An error as programs read it."""
-    return {"schema": SCHEMA, "error": {**error.to_dict(), "exit_code": error.exit_code}}
+    problems = {"problems": list(error.problems)} if error.problems else {}
+    return {"schema": SCHEMA, "error": {**error.to_dict(), "exit_code": error.exit_code, **problems}}
 
 
 def print_error(error: VecError, as_json: bool) -> None:
@@ -67,9 +68,13 @@ def print_error(error: VecError, as_json: bool) -> None:
     if as_json:
         print(json.dumps(error_object(error)), file=sys.stderr)
         return
+    for row in error.problems:
+        # As compilers print it, so that editors find the line.
+        hint = f"; {row['hint']}" if row["hint"] else ""
+        print(cell(f"{row['file']}:{row['line']}: {row['message']}{hint}"), file=sys.stderr)
     rule = f" ({error.rule})" if error.rule and error.rule not in str(error.message) else ""
     print(f"vecctl: {cell(error.message)}{rule}", file=sys.stderr)
-    if error.reason and error.reason not in str(error.message):
+    if error.reason and error.reason not in str(error.message) and not error.problems:
         print(f"  reason: {cell(error.reason)}", file=sys.stderr)
     if error.needs:
         print(f"  read: {cell(error.reads)}; it would need {cell(error.needs)}", file=sys.stderr)

@@ -24,9 +24,6 @@ from vecd.ppm.policy_trial import Right
 
 __all__ = ["Card", "Checked", "Guest", "Instance", "Place", "Policy", "Problem", "Right", "check", "digest", "require"]
 
-# How many problems an error lists; `check` has all.
-LISTED = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -127,12 +124,11 @@ def refusal(problems: tuple[Problem, ...]) -> VecError:
     first = problems[0]
     kind = Denied if all(one.rule for one in problems) else ConfigError
     count = "1 reason" if len(problems) == 1 else f"{len(problems)} reasons"
-    reason = "\n".join(str(one) for one in problems[:LISTED])
     return kind(
         f"the policy is refused for {count}, the first at {first.place}",
         rule=first.rule,
         property=first.property,
-        reason=reason,
+        reason=str(first),
         hint="nothing was changed; vecctl policy check lists all of them",
     )
 

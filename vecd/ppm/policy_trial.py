@@ -206,8 +206,10 @@ def _pair(trial: Trial, monitor: Monitor, allow: Allow, subject: str, target: st
     for letter in allow.rights:
         decision = monitor.ask(requests.give(subject, target, letter))
         if not decision:
+            why = decision.reason.partition(": ")[2]
+            message = f"{subject} cannot have {letter} on {target}: {why}"
             hint = "rights stand between a guest and its own instance (A, A.1), and between an instance and a card"
-            return _refused(allow.place, decision, hint)
+            return Problem(allow.place, message, hint, decision.rule, decision.property or "type")
     trial.cells[subject, target] = Right(letters(_byte(allow.rights)), allow.place)
     return None
 
