@@ -56,6 +56,13 @@ DECISION = Event(
     NOTICE,
     "{decision}: {rule} {subject} on {object} {attribute}: {reason}",
 )
+# A yes, where what follows from it has an event of its own.
+DECIDED = Event(
+    "DECIDED",
+    "5b6d3a7f21c24f6f8f0d5e7a4c1b9e32",
+    DEBUG,
+    "{decision}: {rule} {subject} on {object} {attribute}: {reason}",
+)
 ACCESS_GIVEN = Event(
     "ACCESS_GIVEN", "5fc66544dbb24229a48d4929423b4c80", NOTICE, "given: {attribute} to {subject} on {object}"
 )
@@ -102,6 +109,15 @@ ATTACHED = Event(
 )
 DETACHED = Event(
     "DETACHED", "ee0eeed73ed948ce914d9c714e9edf4a", INFO, "card {card}: a connection of {subject} ended: {reason}"
+)
+
+# -- the audit log
+AUDIT_ALARM = Event("AUDIT_ALARM", "a8a3a6a0b7c94c6f9d3e0a52d1c7be41", ERR, "audit: {reason}")
+AUDIT_FULL = Event(
+    "AUDIT_FULL", "3c9a1bf0e47d4d1fb2f6a7f4d8b05c63", ERR, "the audit log of {what} cannot be written: {reason}"
+)
+AUDIT_WRITES = Event(
+    "AUDIT_WRITES", "f1d60c5b92ab47c1a6a39ce25e7d0b88", NOTICE, "the audit log of {what} can be written again"
 )
 
 # -- the authority

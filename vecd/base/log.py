@@ -6,11 +6,14 @@ native datagram carries each field by itself; `open` connects before the sandbox
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+import string
 import struct
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .events import DEBUG, Event
@@ -26,6 +29,8 @@ _WORDS = ("emerg", "alert", "crit", "error", "warning", "notice", "info", "debug
 _identifier = "vecd"
 _journal: socket.socket | None = None
 _debug = os.environ.get("VECD_DEBUG", "") == "1"
+# Who hears of every event besides, with its fields as text; never raises.
+_also: Callable[[Event, Mapping[str, str]], None] | None = None
 
 
 def open(identifier: str) -> int | None:
@@ -44,6 +49,12 @@ def open(identifier: str) -> int | None:
     return None if _journal is None else _journal.fileno()
 
 
+def also(hear: Callable[[Event, Mapping[str, str]], None] | None) -> None:
+    """From now on `hear` is told of every event that is logged here."""
+    global _also
+    _also = hear
+
+
 def debugging() -> bool:
     """Whether this process was started to be looked into (VECD_DEBUG): log lines may then quote exceptions."""
     return _debug
@@ -59,6 +70,8 @@ def _stream_of(fd: int) -> str | None:
 
 def _text(value: Any) -> str:
     """A value as it may stand in a log line: bounded, one line, never a secret."""
+    if type(value) is str and value.isprintable() and len(value) <= VALUE_MAX:
+        return value
     if isinstance(value, Secret):
         return repr(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
@@ -70,6 +83,17 @@ def _text(value: Any) -> str:
     if not text.isprintable():
         text = ascii(text)
     return text if len(text) <= VALUE_MAX else text[:VALUE_MAX] + "..."
+
+
+@functools.lru_cache(maxsize=1)
+def _clock(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
+
+
+@functools.cache
+def _named(sentence: str) -> frozenset[str]:
+    """The fields that stand in the sentence."""
+    return frozenset(name for _, name, _, _ in string.Formatter().parse(sentence) if name)
 
 
 class _Fields(dict[str, str]):
@@ -84,6 +108,8 @@ def event(what: Event, /, **fields: Any) -> None:
     if what.priority >= DEBUG and not _debug:
         return
     texts = _Fields({key: _text(value) for key, value in fields.items() if value is not None})
+    if _also is not None:
+        _also(what, texts)
     message = what.sentence.format_map(texts)
     if _journal is not None:
         record = {
@@ -100,9 +126,8 @@ def event(what: Event, /, **fields: Any) -> None:
         except OSError:
             # The journal is away: stderr is what is left.
             pass
-    extra = " ".join(f"{k}={v}" for k, v in texts.items() if "{" + k + "}" not in what.sentence)
-    clock = time.strftime("%H:%M:%S")
-    line = f"{clock} {_identifier} {_WORDS[what.priority]} {what.name}: {message}"
+    extra = " ".join(f"{k}={v}" for k, v in texts.items() if k not in _named(what.sentence))
+    line = f"{_clock(int(time.time()))} {_identifier} {_WORDS[what.priority]} {what.name}: {message}"
     try:
         sys.stderr.write(line + (f" [{extra}]\n" if extra else "\n"))
         sys.stderr.flush()

@@ -129,7 +129,7 @@ class Book(Directory):
         """The decision, in the state and in the log. Everything that this guard decides comes by here."""
         decision = self.monitor.ask(request)
         log.event(
-            events.DECISION,
+            events.DECIDED if decision else events.DECISION,
             decision=decision.answer,
             rule=request.rule,
             subject=request.to if request.to is not None else request.subject,
