@@ -60,12 +60,13 @@ class Keeper:
         # The last root; None before the first one of a new chain.
         self.root: Root | None = None
         self._records = self._roots = -1
+        self._first = 0
         # Of the open file of records: its size, and up to where its records are whole.
         self._size = self._whole = 0
         self._waiting = bytearray()
         # Next sequence and chain value behind what is in the file, and behind each stretch that waits, by its end.
         self._out: tuple[int, bytes] = (0, NOTHING)
-        self._marks: list[tuple[int, int, bytes]] = []
+        self._marks: list[tuple[int, int, bytes, bytes]] = []
         # Files whose removal is on record, and goes ahead once that is signed.
         self._doomed: list[Path] = []
 
@@ -124,6 +125,7 @@ class Keeper:
 
     def _open(self, first: int) -> None:
         self.close()
+        self._first = first
         path = self._directory / stem(first)
         self._records = os.open(path.with_name(path.name + RECORDS), _FLAGS, 0o600)
         self._roots = os.open(path.with_name(path.name + ROOTS), _FLAGS, 0o600)
@@ -155,12 +157,17 @@ class Keeper:
     def add(self, records: bytes, sequence: int, value: bytes) -> None:
         """Whole records, the last of this sequence and chain value, go with the next `write`."""
         self._waiting += records
-        self._marks.append((self._size + len(self._waiting), sequence + 1, value))
+        self._marks.append((self._size + len(self._waiting), sequence + 1, value, records))
 
     @property
     def waiting(self) -> int:
         """Bytes that are not in the file yet."""
         return len(self._waiting)
+
+    @property
+    def segment(self) -> int:
+        """The first sequence of the open segment."""
+        return self._first
 
     @property
     def end(self) -> int:
@@ -174,12 +181,12 @@ class Keeper:
             del self._waiting[:done]
             self._size += done
             while self._marks and self._marks[0][0] <= self._size:
-                self._whole, *out = self._marks.pop(0)
-                self._out = (out[0], out[1])  # type: ignore[assignment]
+                self._whole, sequence, value, _ = self._marks.pop(0)
+                self._out = (sequence, value)
 
-    def drop(self) -> tuple[int, bytes, int]:
-        """What waits is given up: sequence and chain value to go on from, and how many records were lost."""
-        lost = self.end - self._out[0]
+    def drop(self) -> tuple[int, bytes, bytes]:
+        """What waits is given up: sequence and chain value to go on from, and the records that are lost."""
+        lost = b"".join(mark[3] for mark in self._marks)
         os.ftruncate(self._records, self._whole)
         self._size = self._whole
         self._waiting.clear()

@@ -109,6 +109,15 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
+class Audit:
+    # How long the log of the guard, and that of each card, may become; the oldest files go first.
+    keep_mb: int = _number(1024, 16, 1 << 20)
+    # What happens while the disk takes no record: "stop": nothing happens that cannot be recorded; "drop": it does, and
+    # how many records are missing is recorded later.
+    on_full: str = _one_of("stop", "drop")
+
+
+@dataclass(frozen=True, slots=True)
 class Dev:
     # As root, `vecd dev` gives its processes this uid and those above it.
     uid_base: int = _number(61184, 1, 2**31 - 66000)
@@ -124,6 +133,7 @@ class Config:
     broker: Broker = Broker()
     authority: Authority = Authority()
     attest: Attest = Attest()
+    audit: Audit = Audit()
     card: tuple[Card, ...] = ()
     dev: Dev = Dev()
     # Which file each value came from that is not a default, as "broker.linger_s" or "card.c0.slots".
@@ -138,7 +148,7 @@ class Config:
         raise ConfigError(f"there is no [[card]] {name[:64]!r}", reason=f"known are: {known}")
 
 
-_TABLES = {"guard": Guard, "broker": Broker, "authority": Authority, "attest": Attest, "dev": Dev}
+_TABLES = {"guard": Guard, "broker": Broker, "authority": Authority, "attest": Attest, "audit": Audit, "dev": Dev}
 _WORDS: dict[str, type | tuple[type, ...]] = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 

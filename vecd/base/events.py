@@ -112,12 +112,12 @@ DETACHED = Event(
 )
 
 # -- the audit log
-AUDIT_ALARM = Event("AUDIT_ALARM", "a8a3a6a0b7c94c6f9d3e0a52d1c7be41", ERR, "audit: {reason}")
+AUDIT_ALARM = Event("AUDIT_ALARM", "f1213c1391414d7c9edcbfc0fc8dd636", ERR, "audit: {reason}")
 AUDIT_FULL = Event(
-    "AUDIT_FULL", "3c9a1bf0e47d4d1fb2f6a7f4d8b05c63", ERR, "the audit log of {what} cannot be written: {reason}"
+    "AUDIT_FULL", "7508ab5cfabf448a8eb8dc9a1bd2b800", ERR, "the audit log of {what} cannot be written: {reason}"
 )
 AUDIT_WRITES = Event(
-    "AUDIT_WRITES", "f1d60c5b92ab47c1a6a39ce25e7d0b88", NOTICE, "the audit log of {what} can be written again"
+    "AUDIT_WRITES", "dcd6a02225bf4634b86ad381d547ab82", NOTICE, "the audit log of {what} can be written again"
 )
 
 # -- the authority

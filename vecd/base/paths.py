@@ -94,6 +94,11 @@ class Paths:
         return self.guests / f"{name(guest, 'guest')}.sock"
 
     @property
+    def guard_key(self) -> Path:
+        """The public key that signs the guard's audit log."""
+        return self.run / "guard.pub.json"
+
+    @property
     def boot(self) -> Path:
         """What attest accepted; absent when the boot was not accepted."""
         return self.run / "attest/boot.json"

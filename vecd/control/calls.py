@@ -80,6 +80,8 @@ _ROWS = (
          {"driver": "str", "id": "bytes", "certificate": "bytes", "slots": "list[dict]", "instances": "list"},
          {"card": "int", "instances": "list", "drop": "list", "matrices": "fd", "word": "fd"},
          "The card is in service: its index, the instances it may serve, the key slots to drop, both memfds."),
+    Call("audit.root", "card", "", {"root": "str", "alarms": "list[str]"}, {"number": "int", "hash": "bytes"},
+         "The last root of the card's audit log is on record; answered by the guard's (number -1: it has none yet)."),
     Call("instance.connect", "card", "", {"instance": "int", "id": "bytes", "user": "bytes", "name": "str"}, FREE,
          "R1 i->k was decided: the card may give this instance turns.", to="card"),
     Call("instance.drop", "card", "", {"instance": "int"}, FREE,
