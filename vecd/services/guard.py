@@ -16,12 +16,12 @@ from vecd.base.errors import EXIT_OK, Failed
 from vecd.base.paths import Paths
 from vecd.base.start import Start, begin, lock_down
 from vecd.ppm.policy import Policy
-from vecd.services.guard_parts import boot, certificate, guests, policy, register
+from vecd.services.guard_parts import audit, boot, certificate, guests, policy, register
 from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.context import Guard, Limits
 from vecd.services.guard_parts.doors import open_doors
+from vecd.services.guard_parts.entries import Register
 from vecd.services.guard_parts.journal import Position
-from vecd.services.guard_parts.register import Register
 from vecd.shm.writer import Matrices
 
 ROLE = "guard"
@@ -80,7 +80,14 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    kept = audit.started(start.paths.state_of(ROLE), start.config.audit)
+    audit.publish(start.paths.guard_key, kept.keys)
+    log.also(kept.hear)
     book, holds = open_book(start.paths)
+    book.record = kept.record
+    kept.record.index_of = lambda name: one.index if (one := book.register.instances.get(name)) else None
+    if not kept.continues and book.register.users:
+        kept.alarm("there are guests in the register, and no audit log from before this start")
     guard = Guard(
         paths=start.paths,
         book=book,
@@ -88,7 +95,9 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
         certified=certificate.checker(start.paths.ca.with_name(CA_FILE)),
         limits=Limits(drain_s=start.config.guard.drain_s, away_s=start.config.guard.guard_away_s),
         boot=accepted,
+        audit=kept,
     )
+    guard.spawn(kept.run())
     guests.reopen(guard)
     await open_doors(guard, start.config)
     what = f"{len(guard.links)} card doors, {len(guard.listeners)} guests, pid {os.getpid()}"
@@ -99,3 +108,4 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
     notify.stopping()
     for door in guard.doors.values():
         door.close()
+    await kept.end()

@@ -12,7 +12,7 @@ from vecd.ppm.rules import RULES, Decision
 from vecd.ppm.state import BITS, MANAGER, C, letters
 from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import Card, Instance, User
+from vecd.services.guard_parts.entries import Card, Instance, User
 from vecd.services.guard_parts.revoke import Passed, clean, pass_by, pass_on, withdraw
 from vecd.services.guard_parts.seen import observe, observed_at_rest
 

@@ -21,11 +21,12 @@ from vecd.ppm.monitor import Monitor, denied
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision
 from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Change, Key, State, byte_of, letters
-from vecd.services.guard_parts import register as stored
+from vecd.services.guard_parts import entries
 from vecd.services.guard_parts.directory import Directory
+from vecd.services.guard_parts.entries import Card, Instance, Register, User
 from vecd.services.guard_parts.journal import Operation, Position
 from vecd.services.guard_parts.publish import Publication
-from vecd.services.guard_parts.register import Card, Instance, Register, User
+from vecd.services.guard_parts.record import Record, Silent, on_behalf
 from vecd.services.guard_parts.store import Store
 from vecd.shm.writer import Matrices
 
@@ -54,6 +55,8 @@ class Book(Directory):
         self.path = path
         self.matrices = matrices
         self.monitor = Monitor(register.levels)
+        # Where every decision goes on record; a process puts its own here.
+        self.record: Record = Silent()
         self.store = Store(path, register.epoch, position, self._freeze)
         self._journal: list[Decision] | None = None
         # Of the block that is open: what the disk has to know, and how to take it back.
@@ -103,7 +106,8 @@ class Book(Directory):
             operations = [*self._operations, *self._cells(journal)]
             if warning := self._store(operations, must_store):
                 warnings.append(warning)
-        except BaseException:
+        except BaseException as error:
+            self.record.undone(journal, str(error))
             for decision in reversed(journal):
                 self.monitor.undo(decision)
             for back in reversed(self._backwards):
@@ -127,7 +131,9 @@ class Book(Directory):
 
     def _decide(self, request: Request) -> Decision:
         """The decision, in the state and in the log. Everything that this guard decides comes by here."""
+        self.record.require(request)
         decision = self.monitor.ask(request)
+        self.record.decision(decision)
         log.event(
             events.DECIDED if decision else events.DECISION,
             decision=decision.answer,
@@ -149,7 +155,7 @@ class Book(Directory):
 
         again: runs what it is given in the guard's loop, from whatever thread.
         """
-        self._queue.append(begin)
+        self._queue.append(on_behalf(begin))
         if len(self._queue) == 1 and self._writing is None:
             again(lambda: self._turn(again))
 
@@ -227,6 +233,7 @@ class Book(Directory):
 
     def _without_disk(self, batch: list[_Asked], decided: list[Decision], error: Failed) -> list[Decision]:
         """What only takes away holds nevertheless, decided once more without the rest; the decisions that hold."""
+        self.record.undone(decided, str(error))
         for decision in reversed(decided):
             self.monitor.undo(decision)
         holds = []
@@ -237,6 +244,7 @@ class Book(Directory):
                 one.outcome = error
                 continue
             again = self.monitor.ask(one.request)
+            self.record.decision(again)
             one.outcome = again if again else denied(self.state, again)
             one.warning = _warning(error) if again.changes else ""
             if again:
@@ -255,7 +263,7 @@ class Book(Directory):
         before = self.register.next_instance
         self._backwards.append(lambda: setattr(self.register, "next_instance", before))
         self._named(instance, INSTANCE, instance.owner)
-        self.register.next_instance = (instance.index + 1) % stored.INSTANCES_MAX
+        self.register.next_instance = (instance.index + 1) % entries.INSTANCES_MAX
 
     def create_card(self, card: Card) -> None:
         """R7, then R5: the card is free and clean."""
@@ -295,7 +303,7 @@ class Book(Directory):
         self._backwards.append(lambda: self.monitor.forget(one.name))
         self.add(one)
         self._backwards.append(lambda: self.remove(one))
-        self._operations.append(stored.created(one))
+        self._operations.append(entries.created(one))
         self.ask(_created(one))
         self.ask(requests.instruct(one.name))
 

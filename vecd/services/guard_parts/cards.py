@@ -12,7 +12,7 @@ from vecd.ppm import request as requests
 from vecd.ppm.state import C
 from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import CARDS_MAX, ID_BYTES, Card, Instance
+from vecd.services.guard_parts.entries import CARDS_MAX, ID_BYTES, Card, Instance
 from vecd.services.guard_parts.revoke import ask, clean, end, retire, wipe, withdraw
 from vecd.services.guard_parts.seen import observe, out_of_service, serving
 from vecd.shm.layout import FREE
@@ -21,11 +21,13 @@ from vecd.shm.writer import CardWord
 # What the broker is told of a card that has not registered yet.
 NO_ID = bytes(ID_BYTES)
 GENERATION_MASK = 2**34 - 1
+# Of what a card says is wrong with its log.
+ALARM_MAX, ALARMS_MAX = 300, 8
 
 
 def arrived(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:
     """A card process connected. It gets its relay to the broker at once: it may have to register first."""
-    link.peer, link.driver, link.since = peer, "", time.time()
+    link.peer, link.driver, link.since, link.alarms = peer, "", time.time(), ()
     peer.name = link.name
     # The connection's own pidfd goes with the connection; the process has to be reached after it.
     link.pidfd = None if peer.pidfd is None else os.dup(peer.pidfd)
@@ -67,7 +69,7 @@ async def hello(
             raise Gone(f"card {link.name}: this connection has ended")
         if link.word is not None:
             raise Exists(f"card {link.name} has said hello already")
-        guard.certified(arguments["certificate"], identity)
+        link.sign_key = guard.certified(arguments["certificate"], identity)
         card = _registered(guard, link, identity)
         link.driver, link.word = driver, CardWord.create(_next_generation(link))
         back, drop = _readmit(guard, card, reported)
@@ -171,6 +173,16 @@ def _connect_again(guard: Guard, card: Card, instance: Instance) -> bool:
 def opening(user: str, instance: str) -> list[requests.Request]:
     """What a user asks of an instance when a session opens: R1, R2 a, R4 r."""
     return [requests.connect(user, instance), requests.append(user, instance), requests.read(user, instance)]
+
+
+async def root(guard: Guard, link: CardLink, peer: ipc.Peer, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The last root of the card's audit log is on record here, and what the card says is wrong there."""
+    if link.peer is not peer or link.word is None:
+        raise Busy(f"card {link.name} says hello first")
+    if guard.audit is None:
+        return {"number": -1, "hash": b""}
+    link.alarms = tuple(str(one)[:ALARM_MAX] for one in arguments["alarms"][:ALARMS_MAX])
+    return guard.audit.take_root(link.name, link.sign_key, arguments["root"])
 
 
 async def _into_service(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:

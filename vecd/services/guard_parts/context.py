@@ -18,8 +18,9 @@ from typing import Any
 from vecd.base import ipc
 from vecd.base.paths import Paths
 from vecd.ppm.policy import Policy
+from vecd.services.guard_parts.audit import Audit
 from vecd.services.guard_parts.book import Book
-from vecd.services.guard_parts.register import Card, Instance
+from vecd.services.guard_parts.entries import Card, Instance
 from vecd.shm.writer import CardWord
 
 
@@ -51,6 +52,9 @@ class CardLink:
         self.word: CardWord | None = None
         self.driver = ""
         self.since = 0.0
+        # By its certificate: what its audit log is signed with; and what it says is wrong there.
+        self.sign_key: bytes | None = None
+        self.alarms: tuple[str, ...] = ()
         # Why the card is out of service; "" while it is in service or absent.
         self.out = ""
         # Of the last word: the next one is greater.
@@ -81,8 +85,8 @@ class Guard:
 
     paths: Paths
     book: Book
-    # Raises unless the certificate is the authority's for a card of this id.
-    certified: Callable[[bytes, bytes], None]
+    # The card's signature key; raises unless the certificate is the authority's for a card of this id.
+    certified: Callable[[bytes, bytes], bytes | None]
     limits: Limits = field(default_factory=Limits)
     # What was applied last; None: no guest is managed.
     policy: Policy | None = None
@@ -94,6 +98,8 @@ class Guard:
     listeners: dict[str, list[tuple[str, socket.socket]]] = field(default_factory=dict)
     doors: dict[str, ipc.Server] = field(default_factory=dict)
     boot: dict[str, Any] = field(default_factory=dict)
+    # None where nobody keeps this guard's decisions: tests.
+    audit: Audit | None = None
     started: float = field(default_factory=time.time)
     _since_s: float = field(default_factory=time.monotonic)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)

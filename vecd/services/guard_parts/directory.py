@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from vecd.base.errors import Unknown
-from vecd.services.guard_parts.register import INSTANCES_MAX, Card, Instance, Register, User
+from vecd.services.guard_parts.entries import INSTANCES_MAX, Card, Instance, Register, User
 
 _Kind = TypeVar("_Kind", User, Instance, Card)
 

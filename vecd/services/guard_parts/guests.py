@@ -16,7 +16,7 @@ from vecd.ppm.policy import Policy
 from vecd.ppm.state import C
 from vecd.services.guard_parts import broker, policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import (
+from vecd.services.guard_parts.entries import (
     FIRST_INSTANCE,
     ID_BYTES,
     INSTANCES_MAX,
@@ -52,6 +52,10 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
     async with guard.lock, guard.user_lock(name):
         cards = [book.card(one) for one in dict.fromkeys(arguments["cards"])]
         managed = policy.admits(guard, name, identity, [card.name for card in cards])
+        if managed is None and not cards:
+            raise Malformed(
+                f"guest {name} would have no card", reason="the policy does not name it", hint="add --card CARD"
+            )
         user, instances = _new(guard, name, identity, uid, cid, managed)
         # The socket first: what can fail, fails before anything is decided.
         listeners = _listen(guard, user)

@@ -26,7 +26,7 @@ from vecd.ppm.policy import Policy, Problem
 from vecd.ppm.policy_change import Plan, Step
 from vecd.ppm.state import BITS, INSTANCE, C
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import ID_BYTES, Card, Instance, Register
+from vecd.services.guard_parts.entries import ID_BYTES, Card, Instance, Register
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
 

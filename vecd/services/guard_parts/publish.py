@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, Change, R, State, W
 from vecd.ppm.state import A as APPEND
 from vecd.ppm.state import C as CONNECT
-from vecd.services.guard_parts.register import INSTANCES_MAX, Card, Instance, User
+from vecd.services.guard_parts.entries import INSTANCES_MAX, Card, Instance, User
 from vecd.shm.layout import Entity
 from vecd.shm.writer import Matrices
 

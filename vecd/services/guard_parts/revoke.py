@@ -23,7 +23,7 @@ from vecd.base.errors import Busy, Hardware, Integrity, VecError
 from vecd.ppm import request as requests
 from vecd.ppm.state import CONTROL, FREE, C
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import Instance
+from vecd.services.guard_parts.entries import Instance
 from vecd.services.guard_parts.seen import observe, out_of_service, withhold
 from vecd.shm.writer import CardWord
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from vecd.base.errors import Failed
 from vecd.services.guard_parts import journal, register
+from vecd.services.guard_parts.entries import Register
 from vecd.services.guard_parts.journal import Journal, Operation, Position
-from vecd.services.guard_parts.register import Register
 
 # A journal this long, and longer than the snapshot, is worth a new snapshot.
 JOURNAL_MIN = 1 << 20

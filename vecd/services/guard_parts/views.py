@@ -6,8 +6,9 @@ from typing import Any
 
 from vecd.base.errors import Integrity, VecError
 from vecd.ppm.state import C, letters
+from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.register import Card, User
+from vecd.services.guard_parts.entries import Card, User
 from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES
 
 USING_LEVEL = 2
@@ -24,6 +25,10 @@ def status(guard: Guard) -> dict[str, Any]:
     alarms += [f"card {name} has not registered" for name in waiting]
     if broker is None:
         alarms.append("no broker is connected: guests cannot open sessions")
+    said = policy.status(guard)
+    alarms += policy.alarms(said, guard.paths.policy_files)
+    alarms += guard.audit.alarm_list() if guard.audit else []
+    alarms += [f"card {name}: {one}" for name, link in guard.links.items() for one in link.alarms]
     return {
         "guard": {
             "pid": os.getpid(),
@@ -36,6 +41,8 @@ def status(guard: Guard) -> dict[str, Any]:
         "doors": [{"name": name, "connections": len(door.peers)} for name, door in sorted(guard.doors.items())],
         "cards": cards,
         "guests": len(guard.book.register.users),
+        "policy": {"applied": said["applied"], "differs": said["differs"]},
+        "audit": guard.audit.status() if guard.audit else None,
         "alarms": alarms,
     }
 
