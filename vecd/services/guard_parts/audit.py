@@ -83,17 +83,18 @@ class Audit:
         self.record = Record()
         self.alarms: list[str] = []
         self.key = keys.sign_key
-        self._keys = keys
+        self.keys = keys
         self._settings = settings
         self._files = ThreadPoolExecutor(1, "vecd-audit")
         self._something = asyncio.Event()
         self.record.wake = self._something.set
-        self._full = ""
+        self._full, self._ended = "", False
         self._seen: dict[str, Seen] = {}
         self._path = directory
         self._keeper = Keeper(directory, roots.GUARD, GuardFormat, keep_bytes=settings.keep_mb << 20)
         begun = self._keeper.begin(expected=expected)
         self._at = (begun.sequence, begun.value)
+        self.continues = not begun.anew
         if begun.anew:
             self._root(note=begun.anew)
             if expected:
@@ -111,6 +112,11 @@ class Audit:
         if text not in self.alarms:
             self.alarms = [*self.alarms, text][-ALARMS_MAX:]
         log.event(events.AUDIT_ALARM, reason=text)
+
+    def alarm_list(self) -> list[str]:
+        """For `vecctl status`."""
+        doing = "nothing is decided that gives a right" if self.record.refuses else "records are lost"
+        return [*self.alarms, *([f"the audit log cannot be written, {doing}: {self._full}"] if self._full else [])]
 
     def hear(self, event: events.Event, fields: Mapping[str, str]) -> None:
         """What is logged at notice or above is on record."""
@@ -152,6 +158,7 @@ class Audit:
         """STOP is the last record, and signed."""
         self.record.note("stop", pid=os.getpid())
         await self._by_side(lambda: self._second(last=True))
+        self._ended = True
         self._keeper.close()
 
     async def _by_side(self, work: Callable[[], T]) -> T:
@@ -167,6 +174,8 @@ class Audit:
             self._at = (end, value)
 
     def _write(self) -> None:
+        if self._ended:
+            return
         try:
             if not self._full:
                 self._take()
@@ -175,6 +184,8 @@ class Audit:
             self._failed(error)
 
     def _second(self, *, last: bool = False) -> None:
+        if self._ended:
+            return
         try:
             self._write()
             if self._full:
@@ -193,7 +204,7 @@ class Audit:
 
     def _root(self, note: str = "", *, last: bool = False) -> None:
         prepared = self._keeper.prepare(self.key, None, note)
-        signed = prepared.signed(lambda label, body: sign(self._keys, label, body))
+        signed = prepared.signed(lambda label, body: sign(self.keys, label, body))
         self._keeper.keep(signed, last=last)
 
     def _failed(self, error: OSError) -> None:

@@ -25,12 +25,13 @@ def authority_key(path: Path) -> bytes:
         raise Integrity(f"{path} is not the authority's key", hint="restart the authority, which writes it") from None
 
 
-def check(statement: bytes, card: bytes, authority: bytes, now: float) -> None:
-    """The statement certifies this id as a card, now. Raises ProtocolRefused with the check that failed."""
+def check(statement: bytes, card: bytes, authority: bytes, now: float) -> bytes:
+    """The statement certifies this id as a card, now: its signature key. Raises ProtocolRefused with the check."""
     certificate = opened(Certificate, statement, authority, "cert", RULE)
     require(certificate.role == CARD, RULE, f"the certificate is one of a {certificate.role}, not of a card")
     require(certificate.id_x == card, RULE, "the certificate is one of another id")
     require(certificate.nbf <= now < certificate.exp, RULE, "the certificate is not valid now", "enrol the card again")
+    return certificate.pkS_x
 
 
 def checker(path: Path) -> "_Checker":
@@ -42,5 +43,5 @@ class _Checker:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def __call__(self, statement: bytes, card: bytes) -> None:
-        check(statement, card, authority_key(self._path), time.time())
+    def __call__(self, statement: bytes, card: bytes) -> bytes:
+        return check(statement, card, authority_key(self._path), time.time())

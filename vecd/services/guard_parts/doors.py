@@ -16,6 +16,7 @@ from vecd.base.errors import Busy, Caller, VecError
 from vecd.control import calls
 from vecd.services.guard_parts import access, broker, cards, guests, policy, views
 from vecd.services.guard_parts.context import CardLink, Guard
+from vecd.services.guard_parts.record import ASKER, Asker
 
 ROLE = "guard"
 # Operators at once, and one broker with its successor.
@@ -177,6 +178,11 @@ def only(uid: int) -> Callable[[ipc.Peer], None]:
     return admit
 
 
+def _asks(peer: ipc.Peer, door: str) -> None:
+    """From here on this task is the peer's, and what it brings about is on record as asked by it."""
+    ASKER.set(Asker(door, peer.uid, peer.pid))
+
+
 async def _whole(work: Awaitable[Any]) -> Any:
     """The work is done to its end, also when nobody waits for it any more: half a revocation is none."""
     return await asyncio.shield(asyncio.ensure_future(work))
@@ -193,11 +199,13 @@ async def open_doors(guard: Guard, config: Config) -> None:
 async def _admin_door(guard: Guard, people: People) -> None:
     async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
         people.require(peer, call)
+        _asks(peer, "admin")
         return await _whole(ANSWERS[call](guard, peer, arguments))
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
         people.require(peer, call)
         quick = AT_ONCE.get(call)
+        _asks(peer, "admin")
         return quick is not None and quick(guard, arguments, reply)
 
     # Everybody may knock, so that who may not is told so.
@@ -218,6 +226,7 @@ async def _broker_door(guard: Guard, uid: int) -> None:
     async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
         if call != "broker.hello" and guard.broker.peer is not peer:
             raise Caller("the broker says hello first")
+        _asks(peer, "broker")
         return await _whole(ANSWERS[call](guard, peer, arguments))
 
     def closed(peer: ipc.Peer) -> None:
@@ -243,8 +252,11 @@ async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
         cards.admit(link)
 
     async def answer(
-        peer: ipc.Peer, _call: str, arguments: Arguments, _fds: list[int]
-    ) -> tuple[Mapping[str, Any], Sequence[int]]:
+        peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]
+    ) -> Mapping[str, Any] | tuple[Mapping[str, Any], Sequence[int]]:
+        _asks(peer, f"card/{link.name}")
+        if call == "audit.root":
+            return await cards.root(guard, link, peer, arguments)
         answered: tuple[Mapping[str, Any], Sequence[int]] = await _whole(cards.hello(guard, link, peer, arguments))
         return answered
 

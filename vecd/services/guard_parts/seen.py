@@ -88,6 +88,8 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
         _absent(guard, link)
         return None
     guard.book.published.cells(changes)
+    if any(change.table == "current" for change in changes):
+        guard.book.record.note("turn", card=link.name, instance=owner, generation=word.generation)
     return word
 
 
