@@ -237,7 +237,7 @@ def test_every_change_has_a_dry_run_that_sends_nothing(serve, capsys):
         "access rescind": ["A", "A.1", "r"],
         "token new": ["--role", "user", "--name", "A"],
     }
-    changes = {command.name for command in main.COMMANDS if command.changes}
+    changes = {command.name for command in main.COMMANDS if command.changes and not command.rehearses}
     assert changes == set(words)
     for name, rest in words.items():
         code, out, err = vecctl(capsys, *name.split(), *rest, "--dry-run")

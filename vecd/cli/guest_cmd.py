@@ -47,7 +47,11 @@ def _add_arguments(parser: ArgumentParser) -> None:
     identity.add_argument("--enrolment", metavar="FILE", help="take the id from a file of vecctl token new")
     identity.add_argument("--id", metavar="HEX", help="the 16-byte id that the authority gave")
     parser.add_argument(
-        "--card", action="append", required=True, metavar="CARD", help="a card it may use; may be repeated"
+        "--card",
+        action="append",
+        default=[],
+        metavar="CARD",
+        help="a card it may use; may be repeated, and left out where the policy names the guest",
     )
     parser.add_argument("--uid", type=int, metavar="N", help="who owns the guest's socket (default: the caller)")
     parser.add_argument("--cid", type=int, metavar="N", help="pin this vsock CID to the guest as well")

@@ -15,6 +15,7 @@ def show(answer: Answer) -> str:
             ("broker", f"pid {broker['pid']}" if broker["connected"] else "not connected"),
             ("doors", [f"{door['name']}:{door['connections']}" for door in answer["doors"]]),
             ("guests", answer["guests"]),
+            ("policy", (answer["policy"]["applied"] or "none")[:16]),
         ]
     )
     alarms = [f"! {cell(alarm)}" for alarm in answer["alarms"]]

@@ -39,6 +39,8 @@ class Policy:
     cells: Mapping[tuple[str, str], Right]
     # SHA-256 over names and contents of the files: what "the applied policy" is.
     version: str
+    # Where [model] says levels and closed; "" is the begin of the first file.
+    model: Mapping[str, Place] = field(repr=False, compare=False)
     by_guest: Mapping[str, tuple[Instance, ...]] = field(repr=False, compare=False)
 
     def names(self, name: str) -> bool:
@@ -57,6 +59,10 @@ class Policy:
     def instances_of(self, guest: str) -> tuple[Instance, ...]:
         """The guest's instances in the order of their rows: the first is what it gets when it names none."""
         return self.by_guest.get(guest, ())
+
+    def place(self, key: str) -> Place:
+        """The line of a key of [model], or where it could stand."""
+        return self.model.get(key) or self.model[""]
 
     def weight(self, instance: str) -> int:
         """The instance's share of a card's turns, against the others'."""
@@ -106,6 +112,7 @@ def check(files: Mapping[str, bytes]) -> Checked:
         cards=trial.cards,
         cells=trial.cells,
         version=digest(files),
+        model={"": Place(order[0], 1), **rows.model},
         by_guest={name: tuple(instances) for name, instances in by_guest.items()},
     )
     return Checked(policy, ())

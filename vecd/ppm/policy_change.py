@@ -66,7 +66,7 @@ def plan(
         if not decision:
             problems.append(
                 Problem(
-                    place or Place("policy.d", 1),
+                    place or policy.place(""),
                     decision.reason,
                     decision.next,
                     decision.rule or request.rule,
@@ -88,10 +88,9 @@ def target(policy: Policy, subject: Key, object: Key) -> int:
 
 def _another_p(state: State, policy: Policy) -> Iterator[Problem]:
     """The number of levels is that of the matrices, and of the level of every card."""
-    place = Place("policy.d", 1)
     guests = [key for key in state.live if state.kind(key) == USER]
     yield Problem(
-        place,
+        policy.place("levels"),
         f"the guard runs with {state.levels.count} levels, and the policy has {policy.levels}",
         "the number of levels changes when the guard starts without guests: "
         + (f"remove {len(guests)} guests, then start it again" if guests else "start it again"),
@@ -106,7 +105,7 @@ def _strangers(state: State, policy: Policy) -> Iterator[Problem]:
     for key in sorted((one for one in state.live if state.kind(one) == USER), key=str):
         if key not in policy.guests:
             yield Problem(
-                Place("policy.d", 1),
+                policy.place("closed"),
                 f"guest {key} lives, and the policy is closed and does not name it",
                 f"vecctl guest remove {key}, or name it in [[guest]]",
                 "policy",

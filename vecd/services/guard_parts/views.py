@@ -8,8 +8,8 @@ from vecd.base.errors import Integrity, VecError
 from vecd.ppm.state import C, letters
 from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.entries import Card, User
-from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES
+from vecd.services.guard_parts.entries import Card, Instance, User
+from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES, Word
 
 USING_LEVEL = 2
 
@@ -78,17 +78,24 @@ def _word(guard: Guard, link: CardLink) -> dict[str, Any]:
     except Integrity as error:
         return {"status": "impossible", "quarantined": link.out or error.reason}
     owner = None if word.owner is None else guard.book.instance_at(word.owner)
-    levels = guard.book.state.levels
-    level = levels.free if word.status == FREE else levels.lowest_instance if word.status == CONTROL else USING_LEVEL
     return {
         "status": STATUS_NAMES[word.status],
-        "level": level,
+        "level": _level(guard, link.name, word, owner),
         "owner": owner.name if owner else None,
         "held": letters(word.held),
         "inflight": word.inflight,
         "quiesced": word.quiesced,
         "generation": word.generation,
     }
+
+
+def _level(guard: Guard, card: str, word: Word, owner: Instance | None) -> int:
+    """f(k), as it follows from the word: in control that of the slot owner, without one as before."""
+    state = guard.book.state
+    if word.status != CONTROL:
+        return state.levels.free if word.status == FREE else USING_LEVEL
+    level = state.level[card if owner is None else owner.name]
+    return level if level in state.levels.instance else state.levels.lowest_instance
 
 
 async def card_in_full(guard: Guard, name: str) -> dict[str, Any]:

@@ -1,0 +1,569 @@
+"""The policy in a guard: first start, diff, apply, what it refuses, what it takes, what a restart leaves as it was."""
+
+import asyncio
+import os
+
+import pytest
+
+from tests.unit.guard_world import CARDS, USERS, FakeBroker, World, in_world, no_room, settled
+from vecd.base.errors import ConfigError, Denied, Failed, Malformed
+from vecd.services.guard_parts import policy, register
+from vecd.services.guard_parts.register import Register
+from vecd.shm.layout import CONTROL, FREE, USING
+
+R, W, A, C = 1, 2, 4, 8
+
+HEAD = "schema = 1\n"
+CARD = '[[card]]\nname = "c0"\n[[card]]\nname = "c1"\n'
+
+
+def guest(name="A", instances=("1",), more="", **keys):
+    rows = [f'[[guest]]\nname = "{name}"\n{more}']
+    for one in instances:
+        rows.append(f'[[instance]]\nname = "{name}.{one}"\nowner = "{name}"\n{keys.get("each", "")}')
+    return "".join(rows) + allow(name, f"{name}.*")
+
+
+def allow(subject, target, rights="rac"):
+    return f'[[allow]]\nsubject = "{subject}"\nobject = "{target}"\nrights = "{rights}"\n'
+
+
+PLAIN = HEAD + CARD + guest() + allow("A.1", "c0")
+
+
+def write(world, text=PLAIN, file="10-all.toml"):
+    path = world.paths.policy_files / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+async def applied(world, text=PLAIN, **more):
+    write(world, text)
+    return await world.ask("policy.apply", **more)
+
+
+def line_of(text, part, after=""):
+    """The line on which `part` stands, behind `after`."""
+    at = text.index(part, text.index(after))
+    return text.count("\n", 0, at) + 1
+
+
+def cells(world):
+    """M without the manager's, from the state."""
+    state = world.guard.book.state
+    return {(s, o): byte for o, column in state.M.items() for s, byte in column.items() if s != "m"}
+
+
+def everything(world):
+    """State, register, matrices and what is kept: what a refusal leaves alone."""
+    book = world.guard.book
+    stored = register.load(world.paths.policy)
+    kept = sorted(path.name for path in (world.paths.policy.parent / "applied").glob("*"))
+    rows = [bytes(book.matrices._map.card_m[k]) for k in range(2)], bytes(book.matrices._map.user_m)
+    return book.state.snapshot(), stored, rows, kept, world.guard.policy
+
+
+# ---- the start
+
+
+def started(tmp_path, body, text=PLAIN, prepare=None):
+    """A guard that finds policy files at its first start."""
+
+    async def whole():
+        world = World(tmp_path)
+        write(world, text)
+        if prepare:
+            prepare(world)
+        await world.start()
+        try:
+            await body(world)
+        finally:
+            await world.stop()
+
+    asyncio.run(whole())
+
+
+def test_at_a_first_start_the_files_hold(tmp_path):
+    async def body(world):
+        assert world.guard.policy.rights("A.1", "c0") == "rac"
+        status = await world.ask("status")
+        assert status["policy"] == {"applied": world.guard.policy.version, "differs": False}
+        assert not [alarm for alarm in status["alarms"] if "policy" in alarm]
+
+    started(tmp_path, body)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD + "[[gust]]\n", "10-all.toml:2: the table 'gust' is not known"),
+        (HEAD + guest().replace("rac", "ra"), "10-all.toml:7: A can never use r on A.1"),
+        ("", "10-all.toml:1: the file has no schema"),
+    ],
+)
+def test_at_a_first_start_a_policy_that_is_refused_ends_it(tmp_path, text, words):
+    with pytest.raises(ConfigError) as caught:
+        started(tmp_path, None, text)
+    assert words in caught.value.reason
+    assert not (tmp_path / "var/lib/vecd/guard/policy.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.chmod(0o664), "others may write"),
+        (lambda path: path.parent.chmod(0o777), "others may write"),
+        (lambda path: path.rename(path.with_name("10-all.toml~")), "is not read"),
+        (lambda path: (path.rename(path.parent.parent / "x"), path.symlink_to("../x")), "Too many levels of symbolic"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "no plain file"),
+        (lambda path: (path.unlink(), path.mkdir()), "no plain file"),
+        (lambda path: path.write_bytes(b"#" * (9 << 20)), "too large"),
+    ],
+)
+def test_files_that_somebody_else_could_have_made_are_not_believed(tmp_path, spoil, words):
+    with pytest.raises(ConfigError) as caught:
+        started(tmp_path, None, prepare=lambda world: spoil(world.paths.policy_files / "10-all.toml"))
+    assert words in f"{caught.value.message} {caught.value.reason}"
+
+
+@pytest.mark.root
+def test_files_of_another_user_are_not_believed(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        started(tmp_path, None, prepare=lambda world: os.chown(world.paths.policy_files / "10-all.toml", 12345, 0))
+    assert "belongs to uid 12345" in caught.value.message
+
+
+def test_a_restart_with_guests_reads_no_file(tmp_path):
+    """What was rescinded stays so, and what was edited is not applied by accident."""
+
+    async def body(world):
+        await world.card()
+        await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
+        await world.ask("access.rescind", subject="A.1", object="c0", attribute="a")
+        version, before = world.guard.policy.version, cells(world)
+        for text in (PLAIN, PLAIN + allow("A.1", "c1"), "this is [no policy"):
+            write(world, text)
+            await world.stop()
+            await world.start()
+            assert cells(world) == before == {("A", "A.1"): R | A | C, ("A.1", "c0"): R | C}
+            assert world.guard.policy.version == version
+            # The card comes back, and brings nothing with it.
+            await world.card()
+            assert cells(world) == before
+            alarms = [one for one in (await world.ask("status"))["alarms"] if "policy" in one]
+            assert len(alarms) == (text != PLAIN)
+        write(world)
+        (row,) = (await world.ask("policy.diff"))["requests"]
+        assert (row["rule"], row["subject"], row["object"], row["attribute"]) == ("R9", "A.1", "c0", "a")
+
+    started(tmp_path, body)
+
+
+def test_a_start_without_guests_takes_the_files_as_they_are_now(tmp_path):
+    """Also another number of levels: the cards come to exist anew."""
+
+    async def body(world):
+        await world.card()
+        for text, levels in ((HEAD + "[model]\nlevels = 6\n", 6), (HEAD + "[[oops]]\n", 6), (PLAIN, 4)):
+            write(world, text)
+            await world.stop()
+            await world.start()
+            assert world.guard.book.state.levels.count == levels
+            assert world.guard.book.register.levels == register.load(world.paths.policy).levels == levels
+            assert register.load(world.paths.policy).policy == world.guard.policy.version
+            card = await world.card()
+            assert card.matrices.snapshot().levels == levels
+            assert world.guard.book.state.level["c0"] == levels
+
+    started(tmp_path, body)
+
+
+def test_a_policy_that_is_lost_stops_the_start(tmp_path):
+    async def body(world):
+        await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
+        (kept,) = (world.paths.policy.parent / "applied").glob("*")
+        whole = kept.read_text()
+        for content in ("{}", whole.replace("rac", "ra"), whole[:-5], "[" * 100_000):
+            kept.write_text(content)
+            await world.stop()
+            with pytest.raises(ConfigError) as caught:
+                await world.start()
+            assert str(kept) in caught.value.message and "the register names it" in caught.value.reason
+        kept.write_text(whole)
+        await world.start()
+
+    started(tmp_path, body)
+
+
+# ---- guests
+
+
+@in_world
+async def test_a_guest_gets_what_the_policy_gives_it(world):
+    await world.card("c0"), await world.card("c1")
+    text = HEAD + CARD + guest("A", ("1", "2", "db")) + allow("A.1", "c0") + allow("A.db", "c1")
+    await applied(world, text)
+    await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
+    three = {("A", f"A.{one}"): R | A | C for one in ("1", "2", "db")}
+    assert cells(world) == three | {("A.1", "c0"): R | A | C, ("A.db", "c1"): R | A | C}
+    assert (await world.ask("policy.diff"))["requests"] == []
+    # Instances of one guest have columns of their own, and they are stored.
+    stored = register.load(world.paths.policy)
+    assert [one.index for one in stored.instances.values()] == [0, 1, 2]
+
+
+@in_world
+async def test_a_right_on_a_card_that_is_not_there_yet_comes_with_it(world):
+    text = HEAD + CARD + guest() + allow("A.1", "c0") + allow("A.1", "c1")
+    assert (await applied(world, text))["waiting"] == 3
+    await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
+    assert cells(world) == {("A", "A.1"): R | A | C} and (await world.ask("policy.diff"))["waiting"] == 2
+    await world.card("c0"), await world.card("c1")
+    assert cells(world) == {("A", "A.1"): R | A | C, ("A.1", "c0"): R | A | C, ("A.1", "c1"): R | A | C}
+
+
+@in_world
+async def test_a_card_in_the_place_of_another_brings_nothing_back_that_was_rescinded(world):
+    card = await world.card("c0")
+    await applied(world)
+    await world.ask("guest.add", name="A", id=USERS["A"], cards=["c0"])
+    await world.ask("access.rescind", subject="A.1", object="c0", attribute="a")
+    card.peer.close()
+    await settled(lambda: world.guard.links["c0"].peer is None)
+    other = await FakeCardOf(world, "c0", b"z" * 16)
+    assert world.guard.book.register.cards["c0"].id == b"z" * 16 and other.answer["card"] == 0
+    assert cells(world)["A.1", "c0"] == R | C
+
+
+async def FakeCardOf(world, name, identity):
+    from tests.unit.guard_world import FakeCard
+
+    card = FakeCard(name)
+    card.id = identity
+    await card.come(world.paths)
+    return await card.hello()
+
+
+@in_world
+async def test_a_guest_that_the_policy_names_is_added_within_it(world):
+    await world.card("c0"), await world.card("c1")
+    text = PLAIN.replace('name = "A"\n', f'name = "A"\nid = "{USERS["A"].hex()}"\n', 1)
+    await applied(world, text)
+    with pytest.raises(Denied) as caught:
+        await world.ask("guest.add", name="A", id=USERS["A"], cards=["c1"])
+    row = line_of(text, "[[guest]]")
+    assert caught.value.rule == "policy" and f"10-all.toml:{row} and its rights do not give it" in caught.value.message
+    with pytest.raises(Denied) as caught:
+        await world.ask("guest.add", name="A", id=b"?" * 16, cards=["c0"])
+    assert f"10-all.toml:{line_of(text, 'id =')}" in caught.value.message
+    with pytest.raises(Malformed) as malformed:
+        await world.ask("guest.add", name="B", id=USERS["B"], cards=[])
+    assert "the policy does not name it" in malformed.value.reason
+    await world.guest("A", "c0")
+    # Whom the policy does not name is as ever.
+    await world.guest("B", "c1")
+    assert cells(world)["B.1", "c1"] == R | A | C
+
+
+@in_world
+async def test_a_closed_policy_lets_nobody_in_whom_it_does_not_name(world):
+    await world.card()
+    await world.guest("B")
+    closed = PLAIN + "[model]\nclosed = true\n"
+    with pytest.raises(Denied) as caught:
+        await applied(world, closed)
+    assert "guest B lives, and the policy is closed" in caught.value.reason
+    assert "vecctl guest remove B" in caught.value.hint
+    await world.ask("guest.remove", name="B")
+    await world.ask("policy.apply")
+    with pytest.raises(Denied) as caught:
+        await world.guest("B")
+    assert caught.value.rule == "policy" and "it is closed" in caught.value.message
+    await world.guest("A")
+
+
+@in_world
+async def test_access_stays_within_the_policy_and_a_rescind_always_works(world):
+    await world.card("c0"), await world.card("c1")
+    await applied(world)
+    await world.guest("A"), await world.guest("B", "c0", "c1")
+    for subject, target, letter in (("A.1", "c1", "c"), ("A.1", "c0", "w"), ("A", "A.1", "w")):
+        with pytest.raises(Denied) as caught:
+            await world.ask("access.give", subject=subject, object=target, attribute=letter)
+        assert caught.value.rule == "policy" and "10-all.toml:" in caught.value.message
+        assert f"{subject} may not have {letter} on {target}" in caught.value.message
+    right = {"subject": "A.1", "object": "c0", "attribute": "a"}
+    assert (await world.ask("access.rescind", **right))["decision"] == "yes"
+    assert [row["rule"] for row in (await world.ask("policy.diff"))["requests"]] == ["R9"]
+    assert (await world.ask("access.give", **right))["decision"] == "yes"
+    assert (await world.ask("policy.diff"))["requests"] == []
+    # Of a guest that the policy does not name, everything is as ever.
+    assert (await world.ask("access.give", subject="B.1", object="c1", attribute="w"))["decision"] == "yes"
+
+
+# ---- apply
+
+
+@in_world
+async def test_apply_takes_and_gives_and_tells_each_request_with_its_row(world):
+    card, broker = await world.card("c0"), await FakeBroker().come(world.paths)
+    await world.card("c1")
+    await applied(world, HEAD + CARD + guest() + allow("A.1", "c0"))
+    await world.guest("A")
+    index = await world.session(broker)
+    card.keys, card.context = {index}, index
+    card.turn(index, C | A, USING)
+    text = write(world, HEAD + CARD + guest("A", ("1", "2")) + allow("A.1", "c1") + allow("A.2", "c0")).read_text()
+    asked = await world.ask("policy.diff")
+    before = everything(world)
+    keys = ("rule", "subject", "object", "attribute", "decision")
+    rows = [tuple(one[key] for key in keys) for one in asked["requests"]]
+    assert rows == [
+        *[("R10", "A.1", "c0", letter, "yes") for letter in "rac"],
+        ("R7", "m", "A.2", "", "yes"),
+        ("R5", "m", "A.2", "", "yes"),
+        *[("R9", "A", "A.2", letter, "yes") for letter in "rac"],
+        *[("R9", "A.1", "c1", letter, "yes") for letter in "rac"],
+        *[("R9", "A.2", "c0", letter, "yes") for letter in "rac"],
+    ]
+    lines = {one["place"].rpartition(":")[2] for one in asked["requests"] if one["object"] == "c1"}
+    assert lines == {str(line_of(text, "[[allow]]", 'subject = "A"'))}
+    rehearsed = await world.ask("policy.apply", dry_run=True)
+    assert rehearsed["dry_run"] and rehearsed["requests"] == asked["requests"]
+    assert everything(world) == before and card.calls("instance.drop") == []
+    answer = await world.ask("policy.apply")
+    assert answer["possible"] and answer["counts"] == {"R10": 3, "R7": 1, "R5": 1, "R9": 9} and answer["notes"] == []
+    # Drained and wiped, as access rescind does it.
+    assert card.calls("instance.drop") == [{"instance": index}] and card.keys == set()
+    assert card.word.status == FREE and not card.word.quiesced
+    assert cells(world) == {
+        ("A", "A.1"): R | A | C,
+        ("A", "A.2"): R | A | C,
+        ("A.1", "c1"): R | A | C,
+        ("A.2", "c0"): R | A | C,
+    }
+    stored = register.load(world.paths.policy)
+    assert stored.access["A.1", "c1"] == "rac" and stored.policy == answer["version"] == world.guard.policy.version
+    assert (await world.ask("policy.diff"))["requests"] == []
+    assert [path.stem for path in (world.paths.policy.parent / "applied").glob("*")] == [answer["version"]]
+
+
+@in_world
+async def test_a_guests_right_on_its_instance_goes_from_every_card(world):
+    first, broker = await world.card("c0"), await FakeBroker().come(world.paths)
+    second = await world.card("c1")
+    await applied(world, HEAD + CARD + guest() + allow("A.1", "c0") + allow("A.1", "c1"))
+    await world.guest("A", "c0", "c1")
+    for name in ("c0", "c1"):
+        index = await world.session(broker, "A", name)
+    for card in (first, second):
+        card.keys = {index}
+        card.turn(index, C | A, USING)
+    # Taken out of the files, it loses what the files gave it; it is a guest as ever, and may be given something.
+    await applied(world, HEAD + CARD)
+    assert cells(world) == {}
+    for card in (first, second):
+        assert card.calls("instance.drop") == [{"instance": index}] and card.word.owner is None
+        assert card.word.status == FREE
+    assert world.b("A", "A.1") == "" and world.guard.book.matrices.load("card_m", 0, index) == 0
+    await world.ask("access.give", subject="A", object="A.1", attribute="c")
+
+
+@in_world
+async def test_a_part_of_a_right_is_taken_without_the_session(world):
+    """r of the guest on its instance: data come out no more, on any card; c and the keys stay."""
+    card, broker = await world.card(), await FakeBroker().come(world.paths)
+    await applied(world, HEAD + CARD + guest().replace("rac", "rwac") + allow("A.1", "c0", "rwac"))
+    await world.guest("A")
+    index = await world.session(broker)
+    card.keys = {index}
+    card.turn(index, C | A | W, CONTROL)
+    await applied(world)
+    assert card.calls("instance.rescind") == [{"instance": index, "attributes": W}]
+    assert card.word.held == C | A and card.keys == {index} and world.b("A.1", "c0") == "ac"
+
+
+@in_world
+async def test_what_is_refused_changes_nothing(world):
+    await world.card("c0"), await world.card("c1")
+    await applied(world)
+    await world.guest("A")
+    before = everything(world)
+    for text, kind, words in (
+        (PLAIN + "[[oops]]\n", ConfigError, "the table 'oops' is not known"),
+        (PLAIN.replace('"rac"', '"ra"'), Denied, "can never use"),
+        (HEAD + "[model]\nlevels = 5\n", Denied, "the guard runs with 4 levels, and the policy has 5"),
+        (PLAIN.replace('"A"\n', f'"A"\nid = "{"0f" * 16}"\n', 1), Denied, "has the id"),
+        (HEAD + '[[card]]\nname = "A"\n', Denied, "A is a guest, not a card"),
+        (PLAIN.replace("A", "c1").replace('[[card]]\nname = "c1"\n', ""), Denied, "c1 is a card, not a guest"),
+    ):
+        for more in ({}, {"dry_run": True}):
+            with pytest.raises(kind) as caught:
+                await applied(world, text, **more)
+            assert words in caught.value.reason and "10-all.toml" in caught.value.message + caught.value.reason
+            assert "nothing was changed" in caught.value.hint
+            assert everything(world) == before
+        asked = await world.ask("policy.diff")
+        assert not asked["possible"] and words in asked["problems"][0]["message"]
+
+
+@in_world
+async def test_a_disk_that_takes_nothing_leaves_everything_as_it_was(world):
+    await world.card("c0"), await world.card("c1")
+    await applied(world)
+    await world.guest("A")
+    before = everything(world)
+    write(world, HEAD + CARD + guest("A", ("1", "2")) + allow("A.1", "c1"))
+    with no_room(world), pytest.raises(Failed):
+        await world.ask("policy.apply")
+    after = everything(world)
+    # The files that were about to hold may lie there; nothing names them.
+    assert after[:3] == before[:3] and after[4] is before[4] and set(after[3]) >= set(before[3])
+    await world.ask("policy.apply")
+    assert cells(world)["A.1", "c1"] == R | A | C
+
+
+@in_world
+async def test_an_empty_folder_is_no_policy(world):
+    with pytest.raises(ConfigError) as caught:
+        await world.ask("policy.apply")
+    assert "there is no policy file" in caught.value.reason
+    await applied(world)
+    (world.paths.policy_files / "10-all.toml").unlink()
+    with pytest.raises(ConfigError):
+        await world.ask("policy.apply")
+    assert (await world.ask("status"))["policy"]["differs"]
+
+
+@in_world
+async def test_a_card_that_does_not_answer_keeps_no_right_alive(world):
+    """The right is gone in M and in the word; the answer says what else had to happen."""
+    card, broker = await world.card(), await FakeBroker().come(world.paths)
+    await applied(world)
+    await world.guest("A")
+    await world.session(broker)
+    card.hangs = {"instance.drop"}
+    answer = await applied(world, HEAD + CARD + guest())
+    assert any("c0" in note for note in answer["notes"])
+    assert cells(world) == {("A", "A.1"): R | A | C} and world.b("A.1", "c0") == ""
+
+
+@in_world
+async def test_two_applies_at_once_are_one_after_the_other(world):
+    await world.card("c0"), await world.card("c1")
+    await applied(world)
+    await world.guest("A")
+    write(world, HEAD + CARD + guest() + allow("A.1", "c1"))
+    answers = await asyncio.gather(*(world.ask("policy.apply") for _ in range(3)), world.ask("policy.diff"))
+    assert sorted(sum(one["counts"].values()) for one in answers[:3]) == [0, 0, 6]
+    assert cells(world)["A.1", "c1"] == R | A | C
+
+
+# ---- levels
+
+
+FIVE = HEAD + "[model]\nlevels = 5\n" + CARD
+BOTH = "may = [3, 4]\n"
+
+
+def test_guests_at_two_levels_share_a_card(tmp_path):
+    """What the state, the matrices and a restarted guard say of levels is what the policy says."""
+    text = FIVE + guest("A") + guest("B", more="level = 4\n" + BOTH) + allow("A.1", "c0") + allow("B.1", "c0")
+
+    async def body(world):
+        card, broker = await world.card(), await FakeBroker().come(world.paths)
+        await world.guest("A"), await world.guest("B")
+        for _ in range(2):
+            state = world.guard.book.state
+            assert [state.level[name] for name in ("A", "A.1", "B", "B.1")] == [3, 3, 4, 4]
+            assert state.world["B"].may == {3, 4} and state.world["B.1"].may == {4}
+            snapshot = card.matrices.snapshot()
+            assert snapshot.levels == 5 and [one.level for one in snapshot.instance.values()] == [3, 4]
+            first, second = await world.session(broker, "A"), await world.session(broker, "B")
+            for index, level in ((first, 3), (second, 4)):
+                card.turn(index, C | A, CONTROL)
+                assert (await world.ask("card.list"))["cards"][0]["level"] == level
+                await world.ask("access.show")
+                assert state.level["c0"] == level
+                card.turn(index, C | A, USING)
+                assert (await world.ask("card.list"))["cards"][0]["level"] == 2
+            explained = await world.ask("access.explain", subject="B.1", object="c0", attribute="r")
+            assert explained["allowed"]
+            await world.stop()
+            await world.start()
+            card, broker = await world.card(), await FakeBroker().come(world.paths)
+
+    started(tmp_path, body, text)
+
+
+def test_an_instance_moves_by_R11_and_a_guest_never(tmp_path):
+    text = FIVE + guest("A", more=BOTH, each=BOTH) + allow("A.1", "c0")
+
+    async def body(world):
+        await world.card()
+        broker = await FakeBroker().come(world.paths)
+        await world.guest("A")
+        before = everything(world)
+        with pytest.raises(Denied) as caught:
+            await applied(world, text.replace("may = [3, 4]\n", "may = [3, 4]\nlevel = 4\n", 1))
+        assert "no rule moves a user" in caught.value.reason and everything(world) == before
+        assert "vecctl guest remove A, vecctl policy apply, vecctl guest add A" in caught.value.hint
+        with pytest.raises(Denied) as caught:
+            await applied(world, text.replace("may = [3, 4]\n[[allow", "may = [3]\n[[allow", 1))
+        assert "may take L3 L4 for its life" in caught.value.reason and everything(world) == before
+        # With c alone no level is in the way, so this instance may stand below its guest.
+        low = text.replace("may = [3, 4]\n[[allow", "may = [3, 4]\nlevel = 4\n[[allow", 1)
+        low = low.replace("rac", "c", 1).partition('[[allow]]\nsubject = "A.1"')[0]
+        await world.session(broker)
+        with pytest.raises(Denied) as caught:
+            write(world, low)
+            # A session is open, whose data would come down.
+            (await world.ask("policy.apply"))
+        assert caught.value.rule == "R11" and everything(world)[1:] == before[1:]
+        instance = world.guard.book.register.instances["A.1"].id
+        await broker.peer.call("guest.release", {"id_u": USERS["A"], "instance": instance, "card": CARDS["c0"]})
+
+    started(tmp_path, body, text)
+
+
+@in_world
+async def test_p_changes_when_nobody_lives(world):
+    await world.card()
+    await world.guest("B")
+    with pytest.raises(Denied) as caught:
+        await applied(world, FIVE)
+    assert "remove 1 guests, then start it again" in caught.value.hint
+
+
+def test_what_is_stored_of_levels_is_read_again():
+    rows = Register(levels=5, policy="ab" * 32)
+    rows.apply(("user", {"name": "A", "id": "61" * 16, "index": 0, "uid": 1, "cid": None, "level": 4, "may": [3, 4]}))
+    rows.apply(("instance", {"name": "A.1", "id": "62" * 16, "index": 0, "owner": "A", "level": 3, "may": [3]}))
+    rows.apply(("level", "A.1", 4))
+    rows.apply(("policy", "cd" * 32))
+    again = register.parse(None, register.text_of(rows))
+    assert again == rows and again.instances["A.1"].level == 4 and again.users["A"].may == (3, 4)
+    for wrong in (("level", "A.1", 5), ("level", "A.1", 2), ("level", "A.1", True), ("policy", 5)):
+        with pytest.raises(ValueError):
+            rows.apply(wrong)
+
+
+def test_a_register_of_before_there_were_policies_is_read():
+    text = register.text_of(Register())
+    old = text.replace(' "levels": 4,\n', "").replace(' "policy": "",\n', "")
+    assert old != text and register.parse(None, old) == Register()
+
+
+def test_weights_are_those_of_the_policy(tmp_path):
+    async def body(world):
+        assert policy.weights(world.guard) == {"A.1": 7, "A.2": 1}
+
+    started(
+        tmp_path,
+        body,
+        (HEAD + guest("A", ("1", "2")))
+        .replace('"A"\n[[i', '"A"\nweight = 7\n[[i', 1)
+        .replace('name = "A"\nweight = 7\n', 'name = "A"\n')
+        .replace('name = "A.1"\n', 'name = "A.1"\nweight = 7\n'),
+    )
