@@ -116,8 +116,13 @@ class FakeCard:
         self.relays += 1
         return {}
 
+    def _card_schedule(self, arguments):
+        return {}
+
     def _card_report(self, arguments):
-        return {"requests": 7}
+        share = {"instance": 0, "weight": 1, "slots": 0, "turns": 9, "engine_ns": 812345}
+        turns = {"share": "fair", "slot_us": 0, "round": 0, "most": 0, "slots": 0, "overruns": 0, "missed": 0}
+        return {"requests": 7, "turns": turns | {"shares": [share]}}
 
 
 class FakeBroker:

@@ -84,6 +84,16 @@ CARD_IN_SERVICE = Event(
 )
 CARD_LOST = Event("CARD_LOST", "ca193415608046a99f0715975a1bf73e", WARNING, "card {card} went away: {reason}")
 CARD_OUT = Event("CARD_OUT", "fb1f2df8a55743909bc39f4324991b35", ERR, "card {card} is out of service: {reason}")
+TURNS_SET = Event("TURNS_SET", "4779d0c137e74ea3a635afa8c970e477", INFO, "card {card} is shared: {what}")
+TURNS_REFUSED = Event(
+    "TURNS_REFUSED", "b07ad085b35446f6827bb99b68646063", ERR, "card {card} cannot be shared as configured: {reason}"
+)
+SLOT_OVERRUN = Event(
+    "SLOT_OVERRUN",
+    "22d1d81e5a8e4333bac2e486a85cb211",
+    WARNING,
+    "card {card}: a slot of {subject} ended {late_us} us late",
+)
 CARD_WIPED = Event("CARD_WIPED", "fc16a38f77754b48b466a2ac46801192", INFO, "card {card} wiped and read back")
 GUARD_LOST = Event(
     "GUARD_LOST", "21846e575e86441b8b445813d0bf4e52", WARNING, "card {card}: the guard went away, answering busy"

@@ -17,13 +17,28 @@ COLUMNS = (
     ("OUT OF SERVICE", "quarantined"),
 )
 
+SHARES = (
+    ("INSTANCE", "instance"),
+    ("WEIGHT", "weight"),
+    ("SLOTS", "slots"),
+    ("TURNS", "turns"),
+    ("ENGINE MS", "engine_ms"),
+)
+
 
 def _list(answer: Answer) -> str:
     return table(COLUMNS, answer["cards"], "no card has registered")
 
 
 def _show(answer: Answer) -> str:
-    return in_full(answer["card"])
+    card = dict(answer["card"])
+    if not card.get("turns"):
+        return in_full(card)
+    # Of whom there are many is a table of its own.
+    shares = card["turns"].get("shares", [])
+    card["turns"] = {key: value for key, value in card["turns"].items() if key != "shares"}
+    rows = [{**row, "engine_ms": row["engine_ns"] // 1_000_000} for row in shares]
+    return f"{in_full(card)}\n\n{table(SHARES, rows, 'nobody had a turn')}"
 
 
 def _name(parser: ArgumentParser) -> None:

@@ -93,7 +93,9 @@ _ROWS = (
          "Whose context and output are in the engine (-1: nobody's), whose keys in the slots.", to="card"),
     Call("card.broker", "card", "", {"relay": "fd"}, FREE, "One end of a socketpair to the broker (door relay).",
          to="card"),
-    Call("card.report", "card", "", {}, FREE, "Counters of the data path.", to="card"),
+    Call("card.report", "card", "", {}, FREE, "Counters of the data path, and how its turns were shared.", to="card"),
+    Call("card.schedule", "card", "", {"share": "str", "slot_us": "int", "weights": "list"}, FREE,
+         'Who shares the time from now on: "fair" or "strict", with pairs of an instance and its weight.', to="card"),
 
     # -- broker: broker <-> guard -----------------------------------------------------------------------------
     Call("broker.hello", "broker", "", {}, FREE, "The broker is in service."),

@@ -46,6 +46,7 @@ LOOK_LATE_S = 0.25
 REFUSED_MOST_S = 2.0
 EXPIRE_S = 1.0
 REGISTER_REST_S = 0.2
+OVERRUN_EVERY_S = 1.0
 HELLO_S = 10.0
 # Calls of the pump that wait at the same time.
 THREADS = 16
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     spares = ipc.spare(SPARE_SOCKETS)
     driver = api.load(settings.driver)
     lock_down(start, uid=settings.uid, fds=spares)
-    with driver(keys=settings.slots) as card:
+    with driver(keys=settings.slots, strict=int(settings.share == "strict")) as card:
         asyncio.run(until_told(f"{ROLE} {start.name}", _serve(start, card)))
     return EXIT_OK
 
@@ -89,6 +90,7 @@ class CardService:
         self._bound = asyncio.Event()
         self._served = False
         self._tellings: set[asyncio.Task[None]] = set()
+        self._overran_at = -OVERRUN_EVERY_S
 
     async def run(self) -> None:
         """Serves for ever, over any number of guards."""
@@ -280,8 +282,20 @@ class CardService:
                 self._counted(event)
             elif event.kind is EventKind.IDLE:
                 self._later(self._clean())
+            elif event.kind is EventKind.OVERRUN:
+                self._overran(event)
             elif event.kind is EventKind.OUT_OF_SERVICE:
                 log.event(events.CARD_OUT, card=self._name, reason=event.reason or "a wipe could not be checked")
+
+    def _overran(self, event: api.Event) -> None:
+        """On record, once a second at most: the counters have all of them."""
+        now = time.monotonic()
+        if now - self._overran_at < OVERRUN_EVERY_S:
+            return
+        self._overran_at = now
+        instance = self._instances.get(event.instance)
+        name = instance.name if instance is not None else f"instance {event.instance}"
+        log.event(events.SLOT_OVERRUN, card=self._name, subject=name, late_us=event.value // 1000)
 
     def _counted(self, event: api.Event) -> None:
         found = self._instances.counted(event.instance, event.value)

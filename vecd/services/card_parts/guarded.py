@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from vecd.base import events, log
+from vecd.base.errors import Malformed
 from vecd.cards.api import Card
 from vecd.protocol.card import CardParty
 from vecd.services.card_parts.instances import Instance, Instances
@@ -49,8 +50,22 @@ class Guarded:
         return {"context": found.context, "output": found.output, "keys": list(found.keys)}
 
     async def report(self, args: dict[str, Any]) -> Mapping[str, Any]:
-        counters = await asyncio.to_thread(self._card.counters)
-        return {**dataclasses.asdict(counters), "instances": len(self._instances.all())}
+        counters = dataclasses.asdict(await asyncio.to_thread(self._card.counters))
+        turns = dataclasses.asdict(await asyncio.to_thread(self._card.shared))
+        turns = {"share": "strict" if turns.pop("strict") else "fair", **turns}
+        turns |= {name: counters.pop(name) for name in ("slots", "overruns", "missed")}
+        return {**counters, "instances": len(self._instances.all()), "turns": turns}
+
+    async def schedule(self, args: dict[str, Any]) -> Mapping[str, Any]:
+        share = args["share"]
+        if share not in ("fair", "strict"):
+            raise Malformed(f"card.schedule: share {share[:16]!r}", reason="it is fair or strict")
+        try:
+            weights = {int(index): int(weight) for index, weight in args["weights"]}
+        except (TypeError, ValueError):
+            raise Malformed("card.schedule: weights are pairs of an index and a weight") from None
+        await asyncio.to_thread(self._card.schedule, share == "strict", args["slot_us"], weights)
+        return {}
 
     async def drop_instance(self, index: int, reason: str) -> None:
         """Nothing of the instance is left on this card but residue in the engine, which a wipe takes."""
@@ -77,4 +92,5 @@ CALLS: Mapping[str, Callable[[Guarded, dict[str, Any]], Awaitable[Mapping[str, A
     "card.clean": Guarded.clean,
     "card.residue": Guarded.residue,
     "card.report": Guarded.report,
+    "card.schedule": Guarded.schedule,
 }

@@ -20,7 +20,7 @@ from vecd.ppm import request as requests
 from vecd.ppm.monitor import Monitor, denied
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision
-from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, Change, Key, State, byte_of, letters
+from vecd.ppm.state import CARD, GIVABLE, INSTANCE, MANAGER, USER, C, Change, Key, State, byte_of, letters
 from vecd.services.guard_parts import entries
 from vecd.services.guard_parts.directory import Directory
 from vecd.services.guard_parts.entries import Card, Instance, Register, User
@@ -67,6 +67,8 @@ class Book(Directory):
         self._batch: list[_Asked] = []
         self._writing: Future[None] | None = None
         self._disk = ThreadPoolExecutor(1, "vecd-disk")
+        # Called when M lets others connect to a card than before, or with another weight.
+        self.shared: Callable[[str], None] = lambda card: None
         self.published = Publication(matrices, self.monitor.state, self.entity)
         self._rebuild()
 
@@ -395,6 +397,9 @@ class Book(Directory):
         if not changes:
             return
         self.published.cells(changes)
+        for change in changes:
+            if change.table == "M" and (change.old ^ change.new) & C and change.object in self.register.cards:
+                self.shared(str(change.object))
         ended = {change.object for change in changes if change.table == "live"} - self.state.live
         # Instances first: a user may not be forgotten while one of them names it.
         for key in sorted(ended, key=lambda one: self.state.kind(one) != INSTANCE):

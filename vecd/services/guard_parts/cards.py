@@ -1,5 +1,6 @@
 """The card processes: their hello, what a restarted guard or card means, and their end."""
 
+import contextlib
 import os
 import socket
 import time
@@ -10,7 +11,7 @@ from vecd.base import events, ipc, log
 from vecd.base.errors import Busy, Denied, Exhausted, Exists, Gone, Malformed, VecError
 from vecd.ppm import request as requests
 from vecd.ppm.state import C
-from vecd.services.guard_parts import policy
+from vecd.services.guard_parts import policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import CARDS_MAX, ID_BYTES, Card, Instance
 from vecd.services.guard_parts.revoke import ask, clean, end, retire, wipe, withdraw
@@ -199,6 +200,8 @@ async def _into_service(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:
                 out_of_service(guard, link, f"it keeps key slots of instances {sorted(left_over)} that it had to drop")
                 return
             observe(guard, link)
+            with contextlib.suppress(VecError):
+                await turns.tell(guard, link)
     except VecError as error:
         async with link.lock:
             # One that hung up meanwhile is taken in as one that ended.
@@ -260,6 +263,9 @@ async def _connect_card(guard: Guard, instance: Instance, card: Card) -> None:
         if book.monitor.check(request):
             # A refusal by the rules says more than a card that is away; a yes needs the card.
             serving(guard, link)
+            if link.share == turns.STRICT:
+                # Without a slot it could do nothing there.
+                await turns.tell(guard, link)
         word = link.word
         with book.change():
             decision = book.ask(request)

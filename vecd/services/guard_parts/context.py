@@ -59,6 +59,12 @@ class CardLink:
         self.out = ""
         # Of the last word: the next one is greater.
         self.generation = 0
+        # How its instances share it, as configured; what its process was told last, and why it did not take it.
+        self.share, self.slot_us = "fair", 0
+        self.turns: tuple[CardWord, dict[int, int]] | None = None
+        self.turns_refused = ""
+        self.turns_moved = False
+        self.turns_lock = asyncio.Lock()
 
     @property
     def serving(self) -> bool:

@@ -8,13 +8,14 @@ import asyncio
 import grp
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from vecd.base import ipc
 from vecd.base.config import Config
 from vecd.base.errors import Busy, Caller, VecError
 from vecd.control import calls
-from vecd.services.guard_parts import access, broker, cards, guests, policy, views
+from vecd.services.guard_parts import access, broker, cards, guests, policy, turns, views
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.record import ASKER, Asker
 
@@ -190,8 +191,11 @@ async def _whole(work: Awaitable[Any]) -> Any:
 
 async def open_doors(guard: Guard, config: Config) -> None:
     """The doors are open: the cards' first, then the broker's, then the operator's."""
+    guard.book.shared = partial(turns.moved, guard)
     for row in config.card:
-        await _card_door(guard, guard.link(row.name), row.uid)
+        link = guard.link(row.name)
+        link.share, link.slot_us = row.share, row.slot_us
+        await _card_door(guard, link, row.uid)
     await _broker_door(guard, config.broker.uid)
     await _admin_door(guard, People(config))
 

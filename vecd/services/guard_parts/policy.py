@@ -357,6 +357,8 @@ async def _make(
                 book.ask(request)
         book.adopt(version)
     guard.policy = policy
+    for name in guard.links:
+        guard.book.shared(name)
     forget_others(guard.paths, version)
     results = await asyncio.gather(*(_drained(guard, link, losers, before, plan) for link in links))
     what = f"{len(plan.steps)} requests, {len(policy.guests)} guests, {len(policy.cells)} rights"

@@ -6,7 +6,7 @@ from typing import Any
 
 from vecd.base.errors import Integrity, VecError
 from vecd.ppm.state import C, letters
-from vecd.services.guard_parts import policy
+from vecd.services.guard_parts import policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
 from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES, Word
@@ -57,6 +57,7 @@ def card(guard: Guard, known: Card) -> dict[str, Any]:
         "connected": link.peer is not None,
         "pid": link.peer.pid if link.peer else None,
         "driver": link.driver or None,
+        "share": link.share,
         "status": "absent",
         "level": None,
         "owner": None,
@@ -102,7 +103,12 @@ async def card_in_full(guard: Guard, name: str) -> dict[str, Any]:
     """With what the card process itself says: residue and counters, or why it does not answer."""
     known = guard.book.card(name)
     link = guard.link(name)
-    more: dict[str, Any] = {"since": int(link.since) if link.peer else None, "residue": None, "counters": None}
+    more: dict[str, Any] = {
+        "since": int(link.since) if link.peer else None,
+        "residue": None,
+        "turns": None,
+        "counters": None,
+    }
     if link.peer is not None and link.word is not None:
         try:
             residue = await link.peer.call("card.residue", timeout=guard.limits.answer_s)
@@ -111,7 +117,10 @@ async def card_in_full(guard: Guard, name: str) -> dict[str, Any]:
                 "output": _name(guard, residue["output"]),
                 "keys": [_name(guard, index) for index in residue["keys"]],
             }
-            more["counters"] = dict(await link.peer.call("card.report", timeout=guard.limits.answer_s))
+            report = dict(await link.peer.call("card.report", timeout=guard.limits.answer_s))
+            if "turns" in report:
+                more["turns"] = turns.shown(guard, link, report.pop("turns"))
+            more["counters"] = report
         except VecError as error:
             more["answer"] = error.message
     return card(guard, known) | more
