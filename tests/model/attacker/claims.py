@@ -1,11 +1,11 @@
 """What has to be true in every state, whatever the attacker did.
 
-Claims speak of marks, which the machines leave (machines.py):
+Claims speak of marks, which the machines leave (machines.py); all begin with the machine that left them:
 
-    ("sent", run, card, K, sid, alg, usage)             A's run sent message 7
-    ("done", run, card, K, sid, N_K)                    A's run took message 12
-    ("active", card, handle, user, K, sid, N_K, alg, usage)   the card took message 11
-    ("holds", user, K, sid)                             the card has K, staged or active, for this user and session
+    ("sent", run, user, card, K, sid, alg, usage)                       the user's run sent message 7
+    ("done", run, user, card, K, sid, N_K)                              it took message 12
+    ("active", machine, card, user, K, sid, N_K, alg, usage, handle)    the card took message 11
+    ("holds", machine, card, user, K, sid)                              the card has K, staged or active
 
 A claim is a function of the marks and the knowledge that yields what is wrong, in words.
 """
@@ -19,27 +19,28 @@ from .knowledge import Knowledge
 from .machines import Mark
 from .terms import Term, literal
 
-A, C = literal("A"), literal("C")
+#: Whose private keys the attacker has not.
+USERS, CARDS = frozenset(map(literal, "AB")), frozenset(map(literal, "CH"))
 
 
 class Marks:
-    """All marks of a state, by kind; `past` are those of a recorded session."""
+    """All marks of a state, by kind, without their kind and machine; `past` are those of a recorded session."""
 
-    def __init__(self, marks: frozenset[Mark], past: frozenset[Mark]) -> None:
-        self.past = past
-        self.all = marks | past
+    def __init__(self, marks: frozenset[Mark], past: frozenset[Mark] = frozenset()) -> None:
+        whole = marks | past
         self.sent, self.done, self.active, self.holds = (
-            [mark[1:] for mark in self.all if mark[0] == kind] for kind in ("sent", "done", "active", "holds")
+            [mark[2:] for mark in whole if mark[0] == kind] for kind in ("sent", "done", "active", "holds")
         )
-        #: What A sent to the honest card.
-        self.secrets: set[Term] = {key for _, card, key, *_ in self.sent if card is C}
+        self.done_now = [mark[2:] for mark in marks - past if mark[0] == "done"]
+        #: What honest users sent to honest cards, and who did.
+        self.owners: dict[Term, Term] = {key: user for user, card, key, *_ in self.sent if card in CARDS}
 
 
 Claim = Callable[[Marks, Knowledge], Iterator[str]]
 CLAIMS: dict[str, Claim] = {}
 
 
-def claim(words: str) -> Callable[[Claim], Claim]:
+def _claim(words: str) -> Callable[[Claim], Claim]:
     def register(function: Claim) -> Claim:
         CLAIMS[words] = function
         return function
@@ -47,53 +48,60 @@ def claim(words: str) -> Callable[[Claim], Claim]:
     return register
 
 
-@claim("K that A sent to C is never known to the attacker")
-def secrecy(m: Marks, knowledge: Knowledge) -> Iterator[str]:
-    yield from (f"the attacker knows {key!r}" for key in sorted(m.secrets) if knowledge.derives(key))
+@_claim("a K that was sent to an honest card is never known to the attacker")
+def secret(m: Marks, knowledge: Knowledge) -> Iterator[str]:
+    yield from (f"the attacker knows {key!r}" for key in sorted(m.owners) if knowledge.derives(key))
 
 
-@claim("C has (A, K, sid) active only if A sent exactly that to C")
+@_claim("a card activates (A, K, sid) only if A sent exactly that to this card")
 def card_agrees(m: Marks, _: Knowledge) -> Iterator[str]:
-    sent = {tuple(what) for _, *what in m.sent}
-    for _card, _handle, user, key, sid, _number, alg, usage in m.active:
-        if user is A and (C, key, sid, alg, usage) not in sent:
-            yield f"C activated {key!r} for A in {sid!r}, which A did not send"
+    sent = set(m.sent)
+    for card, user, key, sid, _number, alg, usage, _handle in m.active:
+        if user in USERS and (user, card, key, sid, alg, usage) not in sent:
+            yield f"{card!r} activated {key!r} for {user!r} in {sid!r}, which {user!r} did not send"
 
 
-@claim("A is done with (C, K, sid, N_K) only if C holds K for (A, sid)")
+@_claim("A is done with (C, K, sid, N_K) only if C holds K for (A, sid)")
 def user_agrees(m: Marks, _: Knowledge) -> Iterator[str]:
-    held = {tuple(what) for what in m.holds}
-    for mark in m.all - m.past:
-        if mark[0] == "done" and mark[2] is C and (A, mark[3], mark[4]) not in held:
-            yield f"A is done with {mark[3]!r} in {mark[4]!r}, which C does not hold for it"
+    held = set(m.holds)
+    for user, card, key, sid, _number in m.done_now:
+        if card in CARDS and (card, user, key, sid) not in held:
+            yield f"{user!r} is done with {key!r} in {sid!r}, which {card!r} does not hold for it"
 
 
-@claim("N_K means the same to A and to C")
+@_claim("N_K means the same to the user and to the card")
 def number_agrees(m: Marks, _: Knowledge) -> Iterator[str]:
-    for _run, card, key, sid, number in m.done:
-        for _card, _handle, user, other, elsewhere, theirs, *_ in m.active:
-            if card is C and (number == theirs or (user, sid) == (A, elsewhere)):
-                if (number, A, key, sid) != (theirs, user, other, elsewhere):
-                    yield f"the number of {key!r} in {sid!r} at A is that of {other!r} in {elsewhere!r} at C"
+    for user, card, key, sid, number in m.done:
+        for where, whose, other, elsewhere, theirs, *_ in m.active:
+            meant, means = (user, card, key, sid, number), (whose, where, other, elsewhere, theirs)
+            if card in CARDS and (number == theirs or (user, sid) == (whose, elsewhere)) and meant != means:
+                yield f"the number of {key!r} in {sid!r} at {user!r} is that of {other!r} in {elsewhere!r} at {where!r}"
 
 
-@claim("two runs of A are never done with one session or one number, C never activates one session or number twice")
+@_claim("no two runs are done with one session or number, and no session or number is activated twice")
 def injective(m: Marks, _: Knowledge) -> Iterator[str]:
     for one, two in combinations(m.done, 2):
         if one[3] is two[3] or one[4] == two[4]:
-            yield f"A is done twice with {one[3]!r}"
+            yield f"{one[0]!r} is done twice with {one[3]!r}, or with its number"
     for one, two in combinations(m.active, 2):
-        if one[4] is two[4] or one[5] == two[5]:
-            yield f"C activated {one[4]!r} twice"
+        if one[3] is two[3] or one[4] == two[4]:
+            yield f"{one[3]!r}, or its number, was activated twice"
 
 
-@claim("no card holds A's K for somebody else, let alone activates it")
+@_claim("no card activates K for somebody else than who sent it")
 def nobody_else(m: Marks, _: Knowledge) -> Iterator[str]:
-    for user, key, sid in m.holds:
-        if user is not A and key in m.secrets:
-            yield f"C holds {key!r} for {user!r} in {sid!r}"
+    for card, user, key, *_rest in m.active:
+        if m.owners.get(key, user) is not user:
+            yield f"{card!r} activated {key!r} for {user!r}"
 
 
-def wrong(m: Marks, knowledge: Knowledge) -> list[str]:
+@_claim("no card so much as stages K for somebody else")
+def nobody_elses(m: Marks, _: Knowledge) -> Iterator[str]:
+    for card, user, key, sid in m.holds:
+        if m.owners.get(key, user) is not user:
+            yield f"{card!r} holds {key!r} for {user!r} in {sid!r}"
+
+
+def wrong(m: Marks, knowledge: Knowledge, claims: dict[str, Claim]) -> list[str]:
     """Everything that does not hold in this state: the claim, and how it fails."""
-    return [f"{why} ({words})" for words, check in CLAIMS.items() for why in check(m, knowledge)]
+    return [f"{why} ({words})" for words, check in claims.items() for why in check(m, knowledge)]

@@ -6,12 +6,15 @@ steps meet in one state (snapshot.py, Chance), so what is left of interleavings 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
-from .claims import Marks, wrong
+from .claims import CLAIMS, Claim, Marks, wrong
 from .knowledge import Knowledge
 from .machines import Move, Steps
-from .moves import Attacker, View
+from .moves import OWN_PAIRS, Attacker, View
+from .symbolic import term_of
 from .world import World
 
 State = tuple[int, ...]
@@ -68,25 +71,23 @@ class Explorer:
         self.machines: tuple[Steps, ...] = world.machines
         self.knowledges = _Knowledges(self.attacker, world.knowledge)
         scope = world.scope
-        users = len(world.started)
         #: Of each machine: what of a view it is told, and who makes that.
-        self._asked = [("of_user", self.attacker.to_user)] * users + [
-            ("of_card", self.attacker.to_card),
+        self._asked: list[tuple[str, Callable[[View], Iterator[Move]]]] = [
+            *(("of_user", partial(self.attacker.to_user, run.user)) for run in scope.runs),
+            *(("of_card", partial(self.attacker.to_card, name)) for name in scope.cards),
             ("of_authority", self.attacker.to_authority),
         ]
-        card, ca = len(self.machines) - 2, len(self.machines) - 1
         #: Machine and event: no more of them than this, counted by what is drawn in each.
-        self._limits = {
-            (card, 1): ("n_c", world.cards.drawn(0, "n_c") + scope.card_sessions),
-            (ca, 3): ("sid", scope.ca_sessions),
-        }
+        self._limits = {(len(self.machines) - 1, 3): ("sid", scope.ca_sessions)}
+        for which, card in enumerate(world.cards, len(scope.runs)):
+            self._limits[which, 1] = "n_c", card.drawn(0, "n_c") + scope.card_sessions
         self._enabled: dict[tuple, list[tuple[int, tuple, Move]]] = {}
         self._moves: dict[tuple, list[Move]] = {}
         self._judged: dict[tuple, bool] = {}
 
-    def run(self, most: int = 10_000_000) -> Report:
-        """Everything reachable, or up to and with the first state in which something is wrong."""
-        report = Report()
+    def run(self, claims: dict[str, Claim] = CLAIMS, most: int = 10_000_000) -> Report:
+        """Everything reachable, or up to and with the first state in which one of the claims is wrong."""
+        report, self._claims = Report(), claims
         first: State = (0,) * len(self.machines)
         parents: dict[State, tuple[State, int, Move, tuple] | None] = {first: None}
         layer = [(first, 0)]
@@ -118,19 +119,33 @@ class Explorer:
         of = which, getattr(view, what)
         key = at, of
         if key not in self._enabled:
-            kind = what, of[1]
-            if kind not in self._moves:
-                self._moves[kind] = list(make(view))
+            if of not in self._moves:
+                self._moves[of] = self._made(make, view, known)
             machine, found = self.machines[which], {}
-            for move in self._moves[kind]:
-                limit = self._limits.get((which, move[0]))
-                if limit and machine.drawn(at, limit[0]) >= limit[1]:
-                    continue
-                step = machine.step(at, move)
+            for move in self._moves[of]:
+                step = machine.step(at, move) if self._within(which, at, move) else None
                 if step is not None:
                     found.setdefault((step.to, step.sent), move)
             self._enabled[key] = [(to, sent, move) for (to, sent), move in found.items()]
         return self._enabled[key]
+
+    def _within(self, which: int, at: int, move: Move) -> bool:
+        """There is room in the scope, and of moves that are alike this is the next."""
+        limit, machine = self._limits.get((which, move[0])), self.machines[which]
+        if limit is None:
+            return True
+        if machine.drawn(at, limit[0]) >= limit[1]:
+            return False
+        first = OWN_PAIRS.get(machine.draws(move)[1])
+        return not first or f"{limit[0]}[{first}]" in machine.nodes[at].drawn
+
+    def _made(self, make: Callable[[View], Iterator[Move]], view: View, known: int) -> list[Move]:
+        """All moves of a view. The attacker has them from what it knows and nowhere else."""
+        moves = list(dict.fromkeys(make(view)))
+        derives = self.knowledges.all[known].derives
+        for move in moves:
+            assert all(derives(term_of(part)) for part in move[1:]), f"the attacker cannot make {move}"
+        return moves
 
     def _judge(self, state: State, known: int, report: Report) -> list[str]:
         marks = frozenset().union(*(m.nodes[n].marks for m, n in zip(self.machines, state, strict=True)))
@@ -139,7 +154,7 @@ class Explorer:
             return []
         self._judged[key] = True
         report.marks |= marks
-        return wrong(Marks(marks, self.world.past), self.knowledges.all[known])
+        return wrong(Marks(marks, self.world.past), self.knowledges.all[known], self._claims)
 
     def _path(self, parents: dict, state: State) -> list[tuple[str, Move, tuple]]:
         path = []

@@ -78,9 +78,12 @@ class Vault:
 
 
 class Node(NamedTuple):
+    """A state of one machine. What it sent belongs to it, so that what the attacker knows follows from the states."""
+
     machine: Any
     marks: frozenset[Mark]
     drawn: frozenset[str]
+    sent: frozenset[Term]
 
 
 class Step(NamedTuple):
@@ -97,13 +100,16 @@ class ChangedByRefusal(AssertionError):
 class Steps:
     """One machine: its states, by number, and its steps. State 0 is where it starts."""
 
+    #: The machine that is being given a message, for what stands in the place of a part of it.
+    current: Any = None
+
     def __init__(self, name: str, machine: Any, chance: Chance, drawn: frozenset[str] = frozenset()) -> None:
         self.name, self._chance = name, chance
         self.nodes: list[Node] = []
         self._known: dict[Hashable, int] = {}
         self._done: dict[tuple[int, Move], Step | None] = {}
         self.refused = 0
-        self._number(Node(machine, frozenset(self.holds(machine)), drawn))
+        self._number(Node(machine, frozenset(self.holds(machine)), drawn, frozenset()))
 
     # ---- what each kind of machine says ----------------------------------------------------------------------
 
@@ -130,7 +136,7 @@ class Steps:
         return sum(text.startswith(of) for text in self.nodes[number].drawn)
 
     def _number(self, node: Node) -> int:
-        key = state(node.machine), node.marks, node.drawn
+        key = state(node.machine), *node[1:]
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = len(self.nodes)
@@ -145,7 +151,7 @@ class Steps:
         return self._done[at]
 
     def _step(self, node: Node, move: Move) -> Step | None:
-        machine = fork(node.machine)
+        machine = Steps.current = fork(node.machine)
         self._chance.begin(*self.draws(move), node.drawn)
         try:
             sent, marks = self.give(machine, move)
@@ -157,8 +163,9 @@ class Steps:
                 raise ChangedByRefusal(f"{self.name} refused {move[0]} ({refusal}) and was changed") from None
             sent, marks = [], set()
         lasting = {mark for mark in node.marks if mark[0] != "holds"} | marks
-        after = Node(machine, frozenset(lasting | self.holds(machine)), self._chance.drawn)
-        return Step(self._number(after), tuple(map(term_of, sent)))
+        terms = tuple(map(term_of, sent))
+        marks = frozenset(lasting | self.holds(machine))
+        return Step(self._number(Node(machine, marks, self._chance.drawn, node.sent.union(terms))), terms)
 
 
 class UserSteps(Steps):
@@ -173,12 +180,13 @@ class UserSteps(Steps):
         if event == 6:
             machine.accept_verification(message, NOW, TICK)
             message7 = machine.load(bytes(bytearray(self.secret)), self._record, TICK)
-            key = term_of(self.secret)
-            what = term_of(machine.id_c), key, term_of(machine.sid), self._record.alg, self._record.usage
-            return [message7], {("sent", self.name, *what)}
+            return [message7], {("sent", *self._what(machine), self._record.alg, self._record.usage)}
         number = machine.accept_loaded(message, NOW, TICK)
-        what = term_of(machine.id_c), term_of(self.secret), term_of(machine.sid), number
-        return [], {("done", self.name, *what)}
+        return [], {("done", *self._what(machine), number)}
+
+    def _what(self, machine: UserRun) -> Mark:
+        ids = machine._me.id, machine.id_c, self.secret, machine.sid
+        return (self.name, *map(term_of, ids))
 
     def closed(self, machine: UserRun) -> bool:
         return machine.state == "closed: the authority says keybad"
@@ -205,9 +213,8 @@ class CardSteps(Steps):
         key = machine.key_accept(message, NOW, TICK)
         if key is None:
             return [], set()
-        secret = term_of(machine._vault.secrets[key.handle])
-        what = term_of(key.id_u), secret, term_of(key.sid), key.number, key.alg, key.usage
-        return [], {("active", self.name, key.handle, *what)}
+        what = machine.identity.id, key.id_u, machine._vault.secrets[key.handle], key.sid
+        return [], {("active", self.name, *map(term_of, what), key.number, key.alg, key.usage, key.handle)}
 
     def holds(self, machine: CardParty) -> set[Mark]:
         secrets = machine._vault.secrets
@@ -217,7 +224,8 @@ class CardSteps(Steps):
             if session.staged is not None
         }
         active = {(key.id_u, secrets[key.handle], key.sid) for key in machine.slots.values()}
-        return {("holds", *map(term_of, what)) for what in staged | active}
+        me = term_of(machine.identity.id)
+        return {("holds", self.name, me, *map(term_of, what)) for what in staged | active}
 
 
 class AuthoritySteps(Steps):

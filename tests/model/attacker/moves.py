@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from vecd.protocol import user
 from vecd.protocol.encoding import enc, u32
 from vecd.protocol.messages import (
     M1,
     M2,
     FromUser,
-    K7Context,
     K7Signed,
     K8Inner,
     K8Signed,
@@ -46,8 +46,8 @@ from .symbolic import body_of, bytes_of, label_of, term_of
 from .terms import Term
 from .world import World
 
-# Ids that the attacker writes where a user, or a card, is expected.
-_USERS, _CARDS = ("A", "E"), ("C", "X")
+#: The nonces of sessions in which the attacker is both, and those that it uses first: they are all alike.
+OWN_PAIRS = {"e1, x1": "", "e2, x2": "e1, x1", "e3, x3": "e2, x2"}
 
 
 class View:
@@ -62,6 +62,7 @@ class View:
         self.m1, self.m2, self.s7, self.s8 = (tuple(of[label]) for label in ("v1", "v2", "k7", "k8"))
         self.v = tuple(body_of(t) for t in of["ver"])
         self.blobs = tuple(t for t in knowledge.of("aenc") if label_of(t) == "k7")
+        self.keys = tuple(bytes_of(t) for t in knowledge.of("name") if repr(t) in "KLM")
         self.kcvs = tuple(t for t in knowledge.of("mac") if label_of(t) == "kcv")
 
     @cached_property
@@ -70,7 +71,7 @@ class View:
 
     @cached_property
     def of_card(self) -> tuple:
-        return self.statements, self.v, self.blobs, self.s7
+        return self.statements, self.v, self.blobs, self.s7, self.keys
 
     @cached_property
     def of_authority(self) -> tuple:
@@ -98,8 +99,8 @@ class Attacker:
 
     # ---- to a user's run -------------------------------------------------------------------------------------
 
-    def to_user(self, view: View) -> Iterator[Move]:
-        me, key = self.ids["A"], self.keys["A"].seal_key
+    def to_user(self, name: str, view: View) -> Iterator[Move]:
+        me, key = self.ids[name], self.keys[name].seal_key
         for statement in view.statements:
             yield 6, pack(ToParty(me, seal(key, "v6", context(me), _signed(statement))))
         for statement in view.statements:
@@ -108,8 +109,8 @@ class Attacker:
 
     # ---- to the card -----------------------------------------------------------------------------------------
 
-    def to_card(self, view: View) -> Iterator[Move]:
-        me, key = self.ids["C"], self.keys["C"].seal_key
+    def to_card(self, name: str, view: View) -> Iterator[Move]:
+        me, key = self.ids[name], self.keys[name].seal_key
         for peer in self.world.scope.peers:
             m1 = pack(M1(self.ids[peer], me, symbolic.known("n", 32)))
             yield 1, pack(Signed(m1, sign(self.keys["E"], "v1", m1)))
@@ -121,13 +122,13 @@ class Attacker:
                 yield 11, pack(ToSession(me, sid, seal(key, "k11", context(me, sid), _signed(statement))))
 
     def _messages7(self, view: View, key: bytes) -> Iterator[Move]:
-        plaintext = enc(self.world.own_key, ALG.encode(), u32(USAGE), self.record.r_K)
+        plain = [enc(secret, ALG.encode(), u32(USAGE), self.record.r_K) for secret in (self.world.own_key, *view.keys)]
         known = {body_of(s): bytes_of(s) for s in view.s7}
         for v in (unpack(Verification, bytes_of(v), "") for v in view.v):
-            ctx = pack(K7Context(v.sid, v.id_u, v.id_c, v.n_u, v.n_c))
-            for ct in (*map(bytes_of, view.blobs), seal(key, "k7", ctx, plaintext)):
-                for id_u in _USERS:
-                    for id_c in _CARDS:
+            ctx = pack(user.K7Context(v.sid, v.id_u, v.id_c, v.n_u, v.n_c))
+            for ct in (*map(bytes_of, view.blobs), *(seal(key, "k7", ctx, text) for text in plain)):
+                for id_u in self.world.user_names:
+                    for id_c in self.world.card_names:
                         body = pack(K7Signed(v.sid, self.ids[id_u], self.ids[id_c], h(ct)))
                         # An honest signature where there is one, else the attacker's own.
                         s = known.get(term_of(body)) or sign(self.keys["E"], "k7", body)
@@ -149,41 +150,37 @@ class Attacker:
         for one in ones:
             yield from ((one, two) for two in twos)
             n_u = body_of(term_of(one[1])).parts[2]
-            yield from ((one, two) for two in self._made_2(symbolic.known(f"x[{n_u!r}]", 32)))
+            yield from ((one, two) for n in self._nonces(view, f"x[{n_u!r}]") for two in self._made_2(n))
         for two in twos:
             n_c = body_of(term_of(two[1])).parts[2]
             yield from ((one, two) for n in self._nonces(view, f"e[{n_c!r}]") for one in self._made_1(n))
-        yield from (
-            (one, two)
-            for n in ("e", "e'")
-            for one in self._made_1(symbolic.known(n, 32))
-            for two in self._made_2(symbolic.known(n.replace("e", "x"), 32))
-        )
+        for own in OWN_PAIRS:
+            n_u, n_c = (symbolic.known(text, 32) for text in own.split(", "))
+            yield from ((one, two) for one in self._made_1(n_u) for two in self._made_2(n_c))
 
     def _nonces(self, view: View, own: str) -> list[bytes]:
-        others = [bytes_of(body_of(s).parts[2]) for s in view.m1] if self.world.scope.reuse else []
-        return [symbolic.known(own, 32), *others]
+        seen = [bytes_of(body_of(s).parts[2]) for s in (*view.m1, *view.m2)] if self.world.scope.reuse else []
+        return [symbolic.known(own, 32), *seen]
 
     def _made_1(self, n_u: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for id_u in _USERS:
-            for id_c in _CARDS:
+        for id_u in self.world.user_names:
+            for id_c in self.world.card_names:
                 m1 = pack(M1(self.ids[id_u], self.ids[id_c], n_u))
                 yield m1, sign(self.keys["E"], "v1", m1)
 
     def _made_2(self, n_c: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for id_u in _USERS:
-            for id_c in _CARDS:
+        for id_u in self.world.user_names:
+            for id_c in self.world.card_names:
                 m2 = pack(M2(self.ids[id_c], self.ids[id_u], n_c))
                 yield m2, sign(self.keys["X"], "v2", m2)
 
     def _messages9(self, view: View) -> Iterator[Move]:
-        a, c = self.ids["A"], self.ids["C"]
         for sid in _sids(view):
             for s8 in view.s8:
                 fields = unpack(K8Signed, bytes_of(body_of(s8)), "")
                 yield from self._message9(sid, K8Inner(*fields[1:], bytes_of(s8)))
-            for id_u in (a, self.ids["E"]):
-                for id_c in (c, self.ids["X"]):
+            for id_u in (self.ids[name] for name in self.world.user_names):
+                for id_c in (self.ids[name] for name in self.world.card_names):
                     for kcv in map(bytes_of, view.kcvs):
                         s8 = sign(self.keys["X"], "k8", pack(K8Signed(sid, id_u, id_c, ALG, USAGE, kcv)))
                         yield from self._message9(sid, K8Inner(id_u, id_c, ALG, USAGE, kcv, s8))

@@ -90,8 +90,9 @@ def _parsed(blob: bytes) -> Term:
             return terms.enc(*map(term_of, dec(blob, fields)))
         except Malformed:
             pass
-    text = blob.decode("ascii") if blob.isalnum() or b"-" in blob and blob.isascii() else blob.hex().lstrip("0")
-    return terms.literal(text or "0")
+    # Words of the protocol (a role, an algorithm) as they are, numbers without their zeros.
+    words = blob.isascii() and blob.replace(b"-", b"").isalnum() or not blob
+    return terms.literal(blob.decode("ascii") if words else blob.hex().lstrip("0") or "0")
 
 
 def bytes_of(term: Term) -> bytes:

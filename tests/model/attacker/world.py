@@ -1,6 +1,6 @@
 """The stage: who is registered, what is known at the start, and the machines that the attacker plays with.
 
-A is the honest user and C the honest card. E is a registered user and X a registered card whose private keys the
+A and B are honest users, C and H honest cards. E is a registered user and X a registered card whose private keys the
 attacker has; it is the broker D, too, and so the network. Everybody is registered by the real machines.
 """
 
@@ -37,10 +37,11 @@ def glass(sealed: Term) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of user A: with which card, and with which of its keys."""
+    """A run of a user: with which card, and with which of its keys. K and L are A's, M is B's."""
 
     card: str = "C"
     key: str = "K"
+    user: str = "A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Scope:
     ca_sessions: int = 2
     #: A whole session of A and C took place, and its messages are known: "forgotten" by the card, or "kept".
     recorded: str = ""
-    #: Whom a session of the card may be said to be with.
+    #: The honest cards, each with so many sessions; whom a session may be said to be with.
+    cards: tuple[str, ...] = ("C",)
     peers: tuple[str, ...] = ("A", "E")
     #: E and X may use nonces of others as their own.
     reuse: bool = False
@@ -70,10 +72,13 @@ class World:
     ids: dict[str, bytes] = field(default_factory=dict)
     parties: dict[str, Identity] = field(default_factory=dict)
     past: frozenset[Mark] = frozenset()
+    #: Random values that are always the same: how a nonce is taken out of every message.
+    constant: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.seen: list[bytes] = []
-        self.secrets = {key: symbolic.atom(key) for key in ("K", "L")}
+        self.chance.constant = self.constant
+        self.secrets = {key: symbolic.atom(key) for key in "KLM"}
         #: The attacker's own key, which E has registered.
         self.own_key = symbolic.known("K_E", 32)
         self.register = Memory(self.chance.number)
@@ -83,19 +88,25 @@ class World:
         self.chance.begin("token", "CA")
         self._registrar = Registrar(self.register, self.keys["CA"], self.chance, profile)
         self.authority = Authority(self.register, self.keys["CA"], self.chance, profile)
-        for role, name in ((BROKER, "D"), (USER, "A"), (USER, "E"), (CARD, "C"), (CARD, "X")):
-            self._enrol(role, name)
-        self.users = {"A": UserParty(self.parties["A"], self.chance), "E": UserParty(self.parties["E"], self.chance)}
-        if len({run.key for run in self.scope.runs}) > 1:
+        #: Ids that the attacker writes where a user, or a card, is expected.
+        self.user_names = tuple(dict.fromkeys([*(run.user for run in self.scope.runs), "E"]))
+        self.card_names = (*self.scope.cards, "X")
+        self._enrol(BROKER, "D")
+        for role, names in ((USER, self.user_names), (CARD, self.card_names)):
+            for name in names:
+                self._enrol(role, name)
+        self.users = {name: UserParty(self.parties[name], self.chance) for name in self.user_names}
+        if any(run.key == "L" for run in self.scope.runs):
             self._second_key()
-        card, self._drawn = self.card(), frozenset()
+        first, drawn = self._card(self.scope.cards[0]), frozenset()
         if self.scope.recorded:
-            card = self._record(card)
+            first, drawn = self._record(first)
         self.started = [self._start(n, run) for n, run in enumerate(self.scope.runs, 1)]
-        self.cards = CardSteps("C", card, self.chance, self._drawn)
+        self.cards = [CardSteps(self.scope.cards[0], first, self.chance, drawn)]
+        self.cards += [CardSteps(name, self._card(name), self.chance) for name in self.scope.cards[1:]]
         self.ca = AuthoritySteps("CA", self.authority, self.chance)
         self.ca.insider = self.ids["E"]
-        self.machines = (*self.started, self.cards, self.ca)
+        self.machines = (*self.started, *self.cards, self.ca)
         insiders = [secret for owner in "EXD" for secret in symbolic.secrets(owner)]
         everybody = [term_of(key) for who in self.keys.values() for key in (who.sign_key, who.seal_key)]
         known = (*insiders, *everybody, *map(term_of, self.seen))
@@ -110,7 +121,7 @@ class World:
         self.ids[name] = invitation.id
         self.chance.begin("r_K" if role == USER else "n_x", name)
         if role == USER:
-            secret = self.secrets["K"] if name == "A" else self.own_key
+            secret = {"A": self.secrets["K"], "B": self.secrets["M"], "E": self.own_key}[name]
             e = enrol_user(invitation, keys, self.chance, TICK, secret=secret, alg=ALG, usage=USAGE)
         elif role == CARD:
             e = enrol_card(invitation, keys, self.chance, TICK)
@@ -131,31 +142,30 @@ class World:
         self.users["A"].identity = self.parties["A"] = self.parties["A"].with_key(record)
         self.seen += [asked.message, answer]
 
-    def card(self) -> CardParty:
-        return CardParty(self.parties["C"], Vault(self.chance), self.chance, algs=ALGS, usages=USAGES)
+    def _card(self, name: str) -> CardParty:
+        return CardParty(self.parties[name], Vault(self.chance), self.chance, algs=ALGS, usages=USAGES)
 
     def _start(self, number: int | str, run: Run) -> UserSteps:
         self.chance.begin("n_u", str(number))
-        a, secret = self.users["A"], self.secrets[run.key]
-        started = a.open(self.ids[run.card], TICK)
-        record = a.identity.record_of(secret)
+        user, secret = self.users[run.user], self.secrets[run.key]
+        started = user.open(self.ids[run.card], TICK)
+        record = user.identity.record_of(secret)
         assert record is not None
         self.seen.append(started.message1)
         return UserSteps(str(number), started, secret, record, self.chance)
 
-    def _record(self, card: CardParty) -> CardParty:
+    def _record(self, card: CardParty) -> tuple[CardParty, frozenset[str]]:
         """A whole session is over; what the card knows of it depends on the scope."""
         before = self.seen.copy()
         user = self._start("old", self.scope.runs[0])
-        machines = (user, CardSteps("C, before", card, self.chance), AuthoritySteps("CA", self.authority, self.chance))
+        machines = (user, CardSteps("C before", card, self.chance), AuthoritySteps("CA", self.authority, self.chance))
         _, path = honest(self, machines)
         self.seen = [*before, user.nodes[0].machine.message1, *(symbolic.bytes_of(t) for step in path for t in step)]
         ends = [machine.nodes[-1] for machine in machines]
         self.past = frozenset(mark for end in ends for mark in end.marks if mark[0] != "holds")
         self.authority, self.register = ends[2].machine, ends[2].machine._register
         # A card that forgot draws no nonce twice all the same.
-        self._drawn = ends[1].drawn
-        return ends[1].machine if self.scope.recorded == "kept" else self.card()
+        return ends[1].machine if self.scope.recorded == "kept" else self._card("C"), ends[1].drawn
 
 
 def honest(world: World, machines: tuple[UserSteps, CardSteps, AuthoritySteps]) -> tuple[list[int], list]:
