@@ -2,10 +2,12 @@
 
 import json
 import re
+from argparse import Namespace
 from pathlib import Path
 
 from tests.unit.guard_world import USERS, FakeBroker, in_world
 from vecd.base.errors import Denied
+from vecd.cli import policy_cmd
 from vecd.cli.output import SCHEMA, error_object
 from vecd.services.guard_parts import boot
 
@@ -61,6 +63,22 @@ async def test_the_samples_have_the_fields_of_the_answers(world):
     }
     same(SAMPLES["access give"], await world.ask("access.give", **right))
     same(SAMPLES["guest remove"], await world.ask("guest.remove", name="A"))
+
+
+@in_world
+async def test_the_samples_of_the_policy_have_the_fields_of_the_answers(world):
+    files = world.paths.policy_files
+    files.mkdir(parents=True)
+    text = 'schema = 1\n[[guest]]\nname = "A"\n{}[[instance]]\nname = "A.1"\nowner = "A"\n[[card]]\nname = "c0"\n'
+    text += '[[allow]]\nsubject = "A"\nobject = "A.1"\nrights = "rac"\n'
+    await world.card()
+    await world.guest("A")
+    (files / "10-all.toml").write_text(text.format('id = "00000000000000000000000000000000"\n'))
+    same(SAMPLES["policy diff"], await world.ask("policy.diff"), [".counts"])
+    (files / "10-all.toml").write_text(text.format(""))
+    same(SAMPLES["policy apply"], await world.ask("policy.apply"), [".counts"])
+    options = Namespace(files=[], dir=str(world.paths.root))
+    same(SAMPLES["policy check"], policy_cmd.COMMANDS[0].local(options))
 
 
 @in_world

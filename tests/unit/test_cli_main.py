@@ -151,7 +151,6 @@ def test_an_answer_that_cannot_be_written_is_a_failure(serve, capsys):
         ["card", "paint"],
         ["card", "show"],
         ["guest", "add", "A"],
-        ["guest", "add", "A", "--id", ID],
         ["guest", "add", "A", "--id", "xyz", "--card", "c0"],
         ["guest", "add", "A", "--id", "00", "--card", "c0"],
         ["guest", "add", "A", "--id", ID, "--enrolment", "f", "--card", "c0"],

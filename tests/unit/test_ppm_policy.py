@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -133,6 +134,28 @@ def test_the_version_is_of_names_and_contents():
         )
     }
     assert len(versions) == 5
+
+
+# ---- the document
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_document_has_every_key_and_the_example_is_a_policy():
+    told = re.findall(r"^\| `\[+(\w+)\]+` \| `(\w+)` \| .* \| (.*) \|$", (DOCS / "policy.md").read_text(), re.M)
+    known = {(table, key): row.default for table, keys in policy_rows.TABLES.items() for key, row in keys.items()}
+    assert [(table, key) for table, key, _ in told] == list(known)
+    for table, key, default in told:
+        value = known[table, key]
+        if value is policy_rows.REQUIRED:
+            assert default == "must be there"
+        elif value is not None:
+            assert default == str(value).lower()
+    example = DOCS / "policy.example.toml"
+    loaded = policy.require({str(example): example.read_bytes()})
+    assert loaded.closed and loaded.weight("bank.payments") == 3 and loaded.rights("shop.1", "c0") == "rac"
+    assert loaded.rights("shop.1", "c1") == ""
 
 
 # ---- every file
