@@ -248,9 +248,28 @@ int vec_audit_add(vec_audit *audit, uint8_t kind, uint8_t flags, uint64_t word)
         return r;
 }
 
-void vec_audit_lost(vec_audit *audit, uint64_t count)
+void vec_audit_rewind(vec_audit *audit, uint64_t sequence, const uint8_t value[VEC_AUDIT_VALUE], uint64_t lost)
 {
-        atomic_fetch_add(&audit->lost, count);
+        struct vec_audit_facts facts;
+        struct block *old, *next;
+        uint32_t n;
+
+        pthread_mutex_lock(&audit->lock);
+        audit->sequence = sequence;
+        memcpy(audit->value, value, VEC_AUDIT_VALUE);
+        atomic_fetch_add(&audit->lost, lost);
+        old = audit->block;
+        audit->block = audit->block_last = NULL;
+        tell_lost(audit);
+        for (; old; old = next) {
+                for (n = old->start; n < old->end; n++) {
+                        memcpy(&facts, old->record[n], VEC_AUDIT_FACTS);
+                        into_blocks(audit, &facts);
+                }
+                next = old->next;
+                free(old);
+        }
+        pthread_mutex_unlock(&audit->lock);
 }
 
 void vec_audit_hold(vec_audit *audit, int held)

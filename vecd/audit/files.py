@@ -67,7 +67,7 @@ def _segment(first: int, known: dict[str, Path]) -> Segment:
 def keys(directory: Path) -> Sequence[dict[str, str]]:
     """The keys that signed here, oldest first, as their owner wrote them down: key, and a card's certificate and id."""
     try:
-        found = json.loads((directory / KEYS).read_text())["keys"]
+        found = json.loads((directory / KEYS).read_bytes())["keys"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     rows = found if isinstance(found, list) else []

@@ -21,7 +21,8 @@ from .records import NOTHING, Format
 from .roots import ID_BYTES, NOTE_MAX, Root, Witness, parse
 from .verify import FIRST, Segment, Verifier
 
-SEGMENT_BYTES = 4 << 20
+# Its last segment is what a process reads at its start, before it does anything.
+SEGMENT_BYTES = 2 << 20
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -145,8 +146,8 @@ class Keeper:
         fresh = self._directory / f".{KEYS}.new"
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, _FLAGS | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(json.dumps({"schema": 1, "keys": [*known, row]}, indent=1) + "\n")
+        with open(descriptor, "wb") as file:
+            file.write(json.dumps({"schema": 1, "keys": [*known, row]}, indent=1).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         fresh.rename(self._directory / KEYS)

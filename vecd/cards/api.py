@@ -228,6 +228,28 @@ class Card(ABC):
     @abstractmethod
     def counters(self) -> Counters: ...
 
+    # ---- its audit chain (cext/include/vec/audit.h) -----------------------------------------------------------
+
+    @abstractmethod
+    def audit_open(self, sequence: int, value: bytes) -> None:
+        """Every turn is recorded from here on, behind this chain value. Raises Exists the second time."""
+
+    @abstractmethod
+    def audit_take(self) -> bytes:
+        """Records of 64 bytes, oldest first; empty when there is none. They are the caller's to keep."""
+
+    @abstractmethod
+    def audit_add(self, kind: int, flags: int = 0, word: int = 0) -> None:
+        """A record that is no turn's. Raises Exhausted."""
+
+    @abstractmethod
+    def audit_rewind(self, sequence: int, value: bytes, lost: int) -> None:
+        """What was taken behind this could not be kept: so many records are missing, and the next one says so."""
+
+    @abstractmethod
+    def audit_hold(self, held: bool) -> None:
+        """No turn is begun while records cannot be kept: requests are answered EBUSY."""
+
     # ---- data path: what it tells ---------------------------------------------------------------------------
 
     @abstractmethod

@@ -19,6 +19,9 @@ from vecd.base import errors
 
 from .api import TIMEOUT_S, Card, Counters, Event, EventKind, KeySlot, Residue, Schedule, Secret, Share
 
+# Records that are taken at once: a quarter of what may wait.
+AUDIT_RECORDS = lib.VEC_AUDIT_RING // 4
+
 _PREPARE = {
     lib.VEC_EEXISTS: (
         "libcrypto has allocated memory already, so the arena cannot hold its key schedules",
@@ -56,6 +59,12 @@ def raise_status(r: int, reason: int, what: str) -> None:
     )
 
 
+def _chain_value(value: bytes) -> Any:
+    if len(value) != lib.VEC_AUDIT_VALUE:
+        raise errors.Malformed(f"a chain value has {lib.VEC_AUDIT_VALUE} bytes, not {len(value)}")
+    return ffi.from_buffer(value)
+
+
 class SoftCard(Card):
     """A soft card and its pump thread. Calls prepare()."""
 
@@ -73,7 +82,8 @@ class SoftCard(Card):
         self._pump = made[0]
         self._slots = chosen.keys
         self._handles: set[int] = set()
-        self._closing = threading.Lock()
+        self._closing, self._taking = threading.Lock(), threading.Lock()
+        self._taken: Any = None
         self._closed = False
         self._thread = threading.Thread(target=lib.vec_pump_run, args=(self._pump,), name="pump", daemon=True)
         self._thread.start()
@@ -236,6 +246,32 @@ class SoftCard(Card):
         lib.vec_arena_report(arena)
         names = [name for name, _ in ffi.typeof("struct vec_counters").fields]
         return Counters(**{name: getattr(got, name) for name in names}, arena_used=arena.used, arena_size=arena.size)
+
+    # ---- its audit chain ----------------------------------------------------------------------------------------
+
+    def _audit(self) -> Any:
+        if self._closed:
+            raise errors.Gone("the card is closed")
+        return lib.vec_pump_audit(self._pump)
+
+    def audit_open(self, sequence: int, value: bytes) -> None:
+        raise_status(lib.vec_audit_open(self._audit(), sequence, _chain_value(value)), 0, "the audit chain")
+
+    def audit_take(self) -> bytes:
+        with self._taking:
+            if self._taken is None:
+                self._taken = ffi.new("uint8_t[]", AUDIT_RECORDS * lib.VEC_AUDIT_RECORD)
+            count = lib.vec_audit_take(self._audit(), self._taken, AUDIT_RECORDS)
+            return bytes(ffi.buffer(self._taken, count * lib.VEC_AUDIT_RECORD))
+
+    def audit_add(self, kind: int, flags: int = 0, word: int = 0) -> None:
+        raise_status(lib.vec_audit_add(self._audit(), kind, flags, word), 0, "the audit chain")
+
+    def audit_rewind(self, sequence: int, value: bytes, lost: int) -> None:
+        lib.vec_audit_rewind(self._audit(), sequence, _chain_value(value), lost)
+
+    def audit_hold(self, held: bool) -> None:
+        lib.vec_audit_hold(self._audit(), held)
 
     # ---- what it tells ------------------------------------------------------------------------------------------
 

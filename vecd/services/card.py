@@ -30,6 +30,7 @@ from vecd.protocol.identity import Identity, Invitation
 from vecd.protocol.suites import Keys
 from vecd.services import enrolment
 from vecd.services.card_parts import identity as card_identity
+from vecd.services.card_parts.audit import Audited
 from vecd.services.card_parts.guarded import Guarded
 from vecd.services.card_parts.instances import Instances
 from vecd.services.card_parts.relay import Relayed
@@ -81,6 +82,8 @@ class CardService:
         self._card = card
         self._door = start.paths.card(start.name)
         self._instances = Instances()
+        self._audited = Audited(start.name, start.paths.state_of(ROLE, start.name), card, start.config.audit)
+        self._guard_peer: ipc.Peer | None = None
         self._party: CardParty | None = None
         self._guarded: Guarded | None = None
         self._relayed: Relayed | None = None
@@ -97,14 +100,17 @@ class CardService:
         loop = asyncio.get_running_loop()
         identity = card_identity.stored(self._start.paths.state_of(ROLE, self._name), self._card)
         if identity is not None:
+            await self._audited.begin(identity, registered=True)
             self._become(identity)
         loop.add_reader(self._card.event_fd(), self._happened)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._expire())
+                tasks.create_task(self._recorded())
                 tasks.create_task(self._with_guards())
         finally:
             loop.remove_reader(self._card.event_fd())
+            await self._audited.end()
 
     # -- the guard ----------------------------------------------------------------------------------------------
     async def _with_guards(self) -> None:
@@ -135,6 +141,11 @@ class CardService:
                 await asyncio.to_thread(self._card.quiesce)
                 log.event(events.GUARD_LOST, card=self._name)
 
+    async def _recorded(self) -> None:
+        while self._party is None:
+            await asyncio.sleep(LOOK_S)
+        await self._audited.run(lambda: self._guard_peer if self._bound.is_set() else None)
+
     async def _look(self) -> ipc.Peer | None:
         try:
             return await ipc.connect(
@@ -146,7 +157,9 @@ class CardService:
     async def _serve(self, peer: ipc.Peer) -> None:
         """The card is registered, known to the guard and bound to its memory."""
         if self._party is None:
-            self._become(await self._register(peer))
+            identity = await self._register(peer)
+            await self._audited.begin(identity, registered=False)
+            self._become(identity)
         party, guarded = self._party, self._guarded
         assert party is not None and guarded is not None
         known = self._instances.all()
@@ -172,6 +185,7 @@ class CardService:
         for one in known:
             if one.index not in back:
                 await guarded.drop_instance(one.index, "the guard does not know it any more")
+        self._guard_peer = peer
         self._bound.set()
         what = f"driver {self._card.driver}, {len(back)} instances kept"
         if self._served:

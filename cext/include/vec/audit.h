@@ -71,8 +71,11 @@ int vec_audit_open(vec_audit *audit, uint64_t sequence, const uint8_t value[VEC_
 uint32_t vec_audit_take(vec_audit *audit, uint8_t *to, uint32_t most);
 /* A record of another thread than the pump's, behind everything that the pump noted before. */
 int vec_audit_add(vec_audit *audit, uint8_t kind, uint8_t flags, uint64_t word);
-/* Turns that shall be on record as missing: taken, but not to be kept. The next record says how many. */
-void vec_audit_lost(vec_audit *audit, uint64_t count);
+/*
+ * What was taken behind this sequence and chain value could not be kept: the chain goes on from there, and its next
+ * record says how many are missing (VEC_AUDIT_LOST). What was not taken yet is hashed anew.
+ */
+void vec_audit_rewind(vec_audit *audit, uint64_t sequence, const uint8_t value[VEC_AUDIT_VALUE], uint64_t lost);
 /*
  * Records cannot be kept for the time being: the pump starts no turn, and answers EBUSY. A turn that was refused for
  * that reason alone leaves no record but its number (VEC_AUDIT_LOST).

@@ -121,7 +121,7 @@ class Audit:
     def hear(self, event: events.Event, fields: Mapping[str, str]) -> None:
         """What is logged at notice or above is on record."""
         if event.priority <= events.NOTICE and event.name not in _NOT_NOTED:
-            self.record.note("event", event=event.name, **{f"{key}": value for key, value in fields.items()})
+            self.record.note("event", event=event.name, fields=dict(fields))
 
     def status(self) -> dict[str, Any]:
         """For `vecctl status`."""

@@ -88,7 +88,7 @@ class Record:
             if one.changes:
                 self.note("undone", **_request(one.request), reason=why)
 
-    def note(self, what: str, **fields: Any) -> None:
+    def note(self, what: str, /, **fields: Any) -> None:
         """Something that is no decision is on record."""
         self._add({"what": what, **fields}, None)
 
