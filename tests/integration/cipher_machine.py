@@ -44,7 +44,9 @@ class Guest:
 class CipherMachine:
     """Started when constructed, ready when `wait_ready` returned, ended by `close`."""
 
-    def __init__(self, root: Path, cards: tuple[str, ...], settings: str = "", module: str = "vecd") -> None:
+    def __init__(
+        self, root: Path, cards: tuple[str, ...], settings: str = "", module: str = "vecd", policy: str = ""
+    ) -> None:
         self.root = root
         self.module = module
         self.cards = cards
@@ -55,6 +57,8 @@ class CipherMachine:
         if settings:
             self.paths.config.mkdir(parents=True)
             self.paths.config_file.write_text(settings)
+        if policy:
+            self.write_policy(policy)
         self._log = self.log_path.open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, "dev", "--dir", str(root), "--cards", ",".join(cards)],
@@ -66,6 +70,13 @@ class CipherMachine:
     @property
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def write_policy(self, text: str) -> Path:
+        """The one file of policy.d."""
+        file = self.paths.policy_files / "10-test.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
 
     def wait_ready(self) -> None:
         """Every card is in service."""
@@ -154,12 +165,12 @@ class CipherMachine:
 
 
 @contextlib.contextmanager
-def running(*cards: str, settings: str = "", module: str = "vecd") -> Iterator[CipherMachine]:
+def running(*cards: str, settings: str = "", module: str = "vecd", policy: str = "") -> Iterator[CipherMachine]:
     """A machine in a short directory (a Unix socket's path has 108 bytes), gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="vecd-"))
     folder.chmod(0o755)
     try:
-        machine = CipherMachine(folder / "m", cards, settings, module)
+        machine = CipherMachine(folder / "m", cards, settings, module, policy)
         try:
             machine.wait_ready()
             yield machine
