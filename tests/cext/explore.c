@@ -8,12 +8,13 @@
 #include <ucontext.h>
 
 enum {
-        FLUSH = THREADS_MAX,           /* the store buffer as somebody who may be picked */
-        DEPTH_MAX = 400,
+        FLUSH = THREADS_MAX,           /* and up: the store buffer of a thread, as somebody who may be picked */
+        PICKS = 2 * THREADS_MAX,
+        DEPTH_MAX = 600,
         STACK = 8192,
-        BUFFER_MAX = 8,
         SHARED_MAX = 512,
-        PLACES = 1 << 23,
+        PLACES_FIRST = 1 << 20,
+        PLACES_MOST = 1 << 27,
 };
 
 static const struct exploration *world;
@@ -26,19 +27,15 @@ struct thread {
         uint64_t waited_for;
         uint64_t history;              /* of everything seen since the last point */
         uint64_t point;                /* which calls are behind it, and what they answered */
+        struct access next;            /* what it stands before */
 };
 
 static struct thread threads[THREADS_MAX];
 static _Alignas(64) char stacks[THREADS_MAX][STACK];
 static int current;
+static int chosen;                     /* which of the ways in which the access can turn out */
 static jmp_buf scheduler;
 static const char *violation;
-
-static struct {
-        uint8_t *cell[BUFFER_MAX];
-        uint8_t value[BUFFER_MAX];
-        int count;
-} buffer;
 
 /* ---- for the threads ---- */
 
@@ -88,6 +85,7 @@ void violated(const char *what)
 void end_thread(int thread)
 {
         threads[thread].ended = 1;
+        memory_gone(thread);
 }
 
 int thread_is_done(int thread)
@@ -117,54 +115,109 @@ void moment(void)
 void wait_for_change(void)
 {
         threads[current].waiting = 1;
-        threads[current].waited_for = *world->word;
+        threads[current].waited_for = world->model == RA ? 0 : memory_latest(WORD);
         step();
         again();
 }
 
-void buffer_store(uint8_t *cell, uint8_t value)
+static uint64_t perform(const struct access *access, int *ret_swapped)
 {
-        if (buffer.count == BUFFER_MAX) {
-                fprintf(stderr, "the store buffer is full\n");
-                exit(2);
-        }
-        buffer.cell[buffer.count] = cell;
-        buffer.value[buffer.count++] = value;
+        threads[current].next = *access;
+        step();
+        threads[current].next.kind = NOTHING;
+        return memory_perform(current, access, chosen, ret_swapped);
 }
 
-void buffer_drain(void)
+uint64_t load(int location, int order)
 {
-        for (int at = 0; at < buffer.count; at++)
-                *buffer.cell[at] = buffer.value[at];
-        buffer.count = 0;
+        const struct access access = {.kind = LOAD, .location = location, .order = order};
+        uint64_t value = perform(&access, NULL);
+
+        saw(value);
+        return value;
+}
+
+void store(int location, uint64_t value, int order)
+{
+        const struct access access = {.kind = STORE, .location = location, .order = order, .value = value};
+
+        perform(&access, NULL);
+        saw(3);
+}
+
+int swap_word(int location, uint64_t *seen, uint64_t next, int order, int failure)
+{
+        const struct access access = {.kind = SWAP, .location = location, .order = order, .failure = failure,
+                                      .value = next, .expected = *seen};
+        int swapped;
+        uint64_t value = perform(&access, &swapped);
+
+        if (!swapped)
+                *seen = value;
+        saw(swapped ? 1 : mix(2, value));
+        return swapped;
+}
+
+void fence(int order)
+{
+        const struct access access = {.kind = FENCE, .order = order};
+
+        perform(&access, NULL);
+        saw(5);
+}
+
+void touch(int location)
+{
+        if (memory_touch(current, location))
+                violated("race");
 }
 
 /* ---- places ---- */
 
 static uint64_t *places;
-static size_t place_count;
+static size_t place_count, places_size;
 static long steps;
+
+static int insert(uint64_t *table, size_t size, uint64_t place)
+{
+        size_t at = (place >> 1) & (size - 1);
+
+        while (table[at] && table[at] != place)
+                at = (at + 1) & (size - 1);
+        if (table[at])
+                return 0;
+        table[at] = place;
+        return 1;
+}
+
+static void grow(size_t size)
+{
+        uint64_t *larger = size > PLACES_MOST ? NULL : calloc(size, sizeof *larger);
+
+        if (!larger) {
+                fprintf(stderr, "%s: too many places\n", world->name);
+                exit(2);
+        }
+        for (size_t at = 0; at < places_size; at++)
+                if (places[at])
+                        insert(larger, size, places[at]);
+        free(places);
+        places = larger;
+        places_size = size;
+}
 
 static int seen_before(uint64_t place)
 {
-        size_t at = place & (PLACES - 1);
-
-        place |= 1;
-        while (places[at] && places[at] != place)
-                at = (at + 1) & (PLACES - 1);
-        if (places[at])
+        if (!insert(places, places_size, place | 1))
                 return 1;
-        if (++place_count > PLACES / 2) {
-                fprintf(stderr, "too many places\n");
-                exit(2);
-        }
-        places[at] = place;
+        if (++place_count > places_size / 2)
+                grow(places_size * 2);
         return 0;
 }
 
 static uint64_t place_now(void)
 {
-        uint64_t hash = mix(7, *world->word);
+        uint64_t hash = memory_hash(7);
 
         for (int at = 0; at < world->thread_count; at++) {
                 const struct thread *thread = &threads[at];
@@ -173,29 +226,23 @@ static uint64_t place_now(void)
                 if (thread->waiting)
                         hash = mix(hash, thread->waited_for);
         }
-        for (int region = 0; region < REGIONS_MAX; region++)
-                for (size_t at = 0; at < world->shared[region].size; at++)
-                        hash = mix(hash, ((const uint8_t *)world->shared[region].at)[at]);
-        for (int at = 0; at < buffer.count; at++)
-                hash = mix(mix(hash, (uint64_t)(uintptr_t)buffer.cell[at]), buffer.value[at]);
-        return mix(hash, (uint64_t)buffer.count);
+        for (size_t at = 0; at < world->shared_size; at++)
+                hash = mix(hash, ((const uint8_t *)world->shared)[at]);
+        return hash;
 }
 
 /* The world before the step at a depth, and who was picked there. */
 static struct copy {
-        int who;
-        uint64_t word;
+        int who, choice;
+        struct memory memory;
         uint8_t shared[SHARED_MAX];
         struct thread threads[THREADS_MAX];
         char stacks[THREADS_MAX][STACK];
-        __typeof__(buffer) buffer;
 } copies[DEPTH_MAX];
 
 /* The part in use of every stack, and all that is shared, in the direction asked for. */
 static void copy_bytes(struct copy *copy, int back)
 {
-        uint8_t *shared = copy->shared;
-
         for (int at = 0; at < world->thread_count; at++) {
                 size_t from = (size_t)(threads[at].low - stacks[at]), size = STACK - from;
 
@@ -204,29 +251,21 @@ static void copy_bytes(struct copy *copy, int back)
                 memcpy(back ? &stacks[at][from] : &copy->stacks[at][from],
                        back ? &copy->stacks[at][from] : &stacks[at][from], size);
         }
-        for (int at = 0; at < REGIONS_MAX; at++) {
-                void *here = world->shared[at].at;
-                size_t size = world->shared[at].size;
-
-                if (size)
-                        memcpy(back ? here : (void *)shared, back ? (void *)shared : here, size);
-                shared += size;
-        }
+        memcpy(back ? world->shared : (void *)copy->shared, back ? (void *)copy->shared : world->shared,
+               world->shared_size);
 }
 
 static void keep(struct copy *copy)
 {
-        copy->word = *world->word;
+        memory_keep(&copy->memory);
         memcpy(copy->threads, threads, sizeof threads);
-        copy->buffer = buffer;
         copy_bytes(copy, 0);
 }
 
 static void put_back(struct copy *copy)
 {
-        *world->word = copy->word;
+        memory_put_back(&copy->memory);
         memcpy(threads, copy->threads, sizeof threads);
-        buffer = copy->buffer;
         copy_bytes(copy, 1);
 }
 
@@ -236,6 +275,7 @@ static void trampoline(void)
 {
         world->run[current]();
         threads[current].done = 1;
+        memory_gone(current);
         _longjmp(scheduler, 1);
 }
 
@@ -256,21 +296,17 @@ static void start(int who)
 
 static void start_all(void)
 {
-        size_t size = 0;
-
-        for (int at = 0; at < REGIONS_MAX; at++)
-                size += world->shared[at].size;
-        if (!places)
-                places = calloc(PLACES, sizeof *places);
-        if (size > SHARED_MAX || !places) {
+        if (world->shared_size > SHARED_MAX) {
                 fprintf(stderr, "%s: no room\n", world->name);
                 exit(2);
         }
-        memset(places, 0, sizeof *places * PLACES);
+        free(places);
+        places = NULL;
+        places_size = 0;
+        grow(PLACES_FIRST);
         place_count = 0;
         steps = 0;
         memset(threads, 0, sizeof threads);
-        buffer.count = 0;
         violation = NULL;
         world->reset();
         /* Each up to before its first step: nobody has done anything yet. */
@@ -280,24 +316,25 @@ static void start_all(void)
         }
 }
 
-static int may_run(int who)
+/* In how many ways may this one go on? */
+static int ways(int who)
 {
         const struct thread *thread = &threads[who];
 
-        if (who == FLUSH)
-                return buffer.count > 0;
+        if (who >= FLUSH)
+                return memory_buffered(who - FLUSH) > 0;
         if (who >= world->thread_count || thread->done || thread->ended)
                 return 0;
-        return !thread->waiting || *world->word != thread->waited_for || world->woken(who);
+        if (thread->waiting)
+                return world->woken(who) ||
+                       (world->model == RA ? memory_behind(who, WORD) : memory_latest(WORD) != thread->waited_for);
+        return memory_choices(who, &thread->next);
 }
 
 static void run(int who)
 {
-        if (who == FLUSH) {
-                *buffer.cell[0] = buffer.value[0];
-                buffer.count--;
-                memmove(buffer.cell, buffer.cell + 1, sizeof buffer.cell[0] * (size_t)buffer.count);
-                memmove(buffer.value, buffer.value + 1, (size_t)buffer.count);
+        if (who >= FLUSH) {
+                memory_flush(who - FLUSH);
                 return;
         }
         current = who;
@@ -306,13 +343,24 @@ static void run(int who)
                 _longjmp(threads[who].here, 1);
 }
 
-/* The next one after `who` that may go on; more than FLUSH when there is none. */
-static int next_after(int who)
+/* The next pick after (who, choice), with its choice; PICKS when there is none. */
+static int next_after(int who, int *choice)
 {
+        if (who >= 0 && ++*choice < ways(who))
+                return who;
+        *choice = 0;
         do
                 who++;
-        while (who <= FLUSH && !may_run(who));
+        while (who < PICKS && !ways(who));
         return who;
+}
+
+static void tell(int depth)
+{
+        printf("%s: VIOLATED %s after:", world->name, violation);
+        for (int at = 0; at < depth; at++)
+                printf(copies[at].choice ? " %d.%d" : " %d", copies[at].who, copies[at].choice);
+        printf("\n");
 }
 
 int explore(const struct exploration *exploration)
@@ -322,39 +370,39 @@ int explore(const struct exploration *exploration)
         world = exploration;
         start_all();
         for (;;) {
-                int who = FLUSH + 1;
+                int who = PICKS, choice = 0;
 
                 world->check();
                 if (!violation && !seen_before(place_now())) {
-                        who = next_after(-1);
-                        if (who > FLUSH)
+                        who = next_after(-1, &choice);
+                        if (who == PICKS)
                                 violation = world->at_rest();
                 }
                 if (violation) {
-                        printf("%s: VIOLATED %s after:", world->name, violation);
-                        for (int at = 0; at < depth; at++)
-                                printf(" %d", copies[at].who);
-                        printf("\n");
+                        tell(depth);
                         return 1;
                 }
                 if (depth == DEPTH_MAX) {
                         fprintf(stderr, "%s: too deep\n", world->name);
                         exit(2);
                 }
-                if (who <= FLUSH)
+                if (who < PICKS)
                         keep(&copies[depth++]);
                 /* Been here, or all are done: back to the last place with somebody not yet picked. */
-                while (who > FLUSH) {
+                while (who == PICKS) {
                         if (depth == 0) {
                                 printf("%s: ok, %zu places, %ld steps\n", world->name, place_count, steps);
                                 return 0;
                         }
                         put_back(&copies[depth - 1]);
-                        who = next_after(copies[depth - 1].who);
-                        if (who > FLUSH)
+                        choice = copies[depth - 1].choice;
+                        who = next_after(copies[depth - 1].who, &choice);
+                        if (who == PICKS)
                                 depth--;
                 }
                 copies[depth - 1].who = who;
+                copies[depth - 1].choice = choice;
+                chosen = choice;
                 steps++;
                 run(who);
         }

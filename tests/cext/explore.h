@@ -1,13 +1,12 @@
 /*
- * An explorer of interleavings: threads that run real code, in every order, with every state looked at once.
+ * An explorer of interleavings: threads that run real code, in every order and with everything memory may show them.
  *
  * Each thread is a coroutine that stops (step) before whatever others could notice. The explorer picks who goes on,
- * in every order: depth first, putting back a copy of the world (stacks included) for each branch, and not going on
- * where it has been. A place is the shared memory, the store buffer, and for each thread the hash of everything it has
- * seen since its last point, which together with the point determines where it stands.
- *
- * Memory is x86-TSO as far as one thread's plain stores go: they stand in a store buffer that drains at any time, at
- * the latest at that thread's next locked instruction; everything else is locked or a load.
+ * and, where the memory (memory.h) leaves a choice, what it sees: depth first, putting back a copy of the world
+ * (stacks included) for each branch, and not going on where it has been. A place is the memory, what else is shared,
+ * and for each thread the hash of everything it has seen since its last point, which together with the point
+ * determines where it stands. Places are kept as hashes of 63 bits: with ten million of them the odds that any two
+ * are taken for one are 1 in 180,000.
  */
 #ifndef EXPLORE_H
 #define EXPLORE_H
@@ -15,19 +14,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { THREADS_MAX = 5, REGIONS_MAX = 4 };
+#include "memory.h"
 
-/* What is explored. The word is the one that threads wait on. */
+enum { THREADS_MAX = MEMORY_THREADS, WORD = 0 };
+
+/* What is explored. Location WORD is the one that threads wait on. */
 struct exploration {
         const char *name;
-        uint64_t *word;
+        enum memory_model model;
         int thread_count;
         void (*run[THREADS_MAX])(void);
-        struct {
-                void *at;
-                size_t size;
-        } shared[REGIONS_MAX];         /* all that threads share besides the word; without padding */
-        void (*reset)(void);           /* puts word and shared memory to the start */
+        void *shared;                  /* all that threads share besides the memory; without padding */
+        size_t shared_size;
+        void (*reset)(void);           /* puts memory and `shared` to the start */
         void (*check)(void);           /* at every place; calls violated() */
         int (*woken)(int thread);      /* is there another reason to go on than a change of the word? */
         const char *(*at_rest)(void);  /* nobody can go on: NULL, or what is wrong with that */
@@ -57,9 +56,13 @@ uint64_t point(void);
 void back_to(uint64_t point);
 uint64_t mix(uint64_t hash, uint64_t value);
 
-/* A plain store, and what a locked instruction of the same thread does first. */
-void buffer_store(uint8_t *cell, uint8_t value);
-void buffer_drain(void);
+/* Atomic accesses, each a step; orders are memory_order_*. */
+uint64_t load(int location, int order);
+void store(int location, uint64_t value, int order);
+int swap_word(int location, uint64_t *seen, uint64_t next, int order, int failure);
+void fence(int order);
+/* A write to plain data, no step of its own: a violation if it races with another. */
+void touch(int location);
 
 void end_thread(int thread);
 int thread_is_done(int thread);

@@ -49,6 +49,7 @@ struct scenario {
 };
 
 static const struct scenario *scenario;
+static enum memory_model model;
 static vec_card_word *word;
 static struct vec_matrices *matrices;
 
@@ -59,53 +60,72 @@ static struct {
         uint8_t guard_has_q, guard_dead, written_off, padding;
 } ghost;
 
-/* ---- the steps: step_atomics.h puts the first two under card.c, and there is no shm.c ---- */
+/* ---- the steps: step_atomics.h puts these under card.c and shm.c ---- */
+
+/* WORD, then M and b of the two instances, then what each thread has of the engine, and the replies. */
+enum { M_OF = 0, B_OF = 2, ENGINE = 5, REPLY = ENGINE + THREADS_MAX, LOCATIONS };
 
 static int guard_thread(void)
 {
         return scenario->workers + 1;
 }
 
-static uint64_t *raw(const void *at)
+static int location_of(const void *at)
 {
-        return (uint64_t *)(uintptr_t)at;
+        if (at == word)
+                return WORD;
+        for (int i = 1; i <= 2; i++) {
+                if (at == &matrices->card_m[CARD_INDEX][i])
+                        return M_OF + i;
+                if (at == &matrices->card_b[CARD_INDEX][i])
+                        return B_OF + i;
+        }
+        fprintf(stderr, "%s: an access to something else\n", scenario->name);
+        exit(2);
 }
 
-uint64_t step_load(const _Atomic uint64_t *at)
+uint64_t step_load(const void *at, int order)
 {
-        step();
-        saw(*raw(at));
-        return *raw(at);
+        return load(location_of(at), order);
 }
 
-int step_swap(_Atomic uint64_t *at, uint64_t *seen, uint64_t next)
+void step_store(const void *at, uint64_t value, int order)
 {
-        int same;
-
-        step();
-        if (this_thread() == guard_thread())
-                buffer_drain();
-        same = *raw(at) == *seen;
-        if (same)
-                *raw(at) = next;
+        if (!scenario)
+                memcpy((void *)(uintptr_t)at, &value, sizeof value);    /* vec_word_create, before there is a world */
         else
-                *seen = *raw(at);
-        saw(same ? 1 : mix(2, *seen));
-        return same;
+                store(location_of(at), value, order);
 }
 
-uint8_t vec_cell_load(const uint8_t *cell)
+int step_swap(const void *at, uint64_t *seen, uint64_t next, int yes, int no)
 {
-        step();
-        saw(*cell);
-        return *cell;
+        return swap_word(location_of(at), seen, next, yes, no);
 }
 
-void vec_cell_store(uint8_t *cell, uint8_t value)
+uint64_t step_or(const void *at, uint64_t bits, int order)
 {
-        step();
-        buffer_store(cell, value);
-        saw(3);
+        uint64_t seen = load(location_of(at), memory_order_relaxed);
+
+        while (!swap_word(location_of(at), &seen, seen | bits, order, memory_order_relaxed))
+                ;
+        return seen;
+}
+
+/*
+ * Plain data. Where the guard writes off what is in flight without ending the process, a thread may still be at work
+ * in there: nothing is promised about it.
+ */
+static int data_are_quiet(void)
+{
+        return scenario->guard_style == PATIENT || scenario->kills;
+}
+
+static void touch_all(int replies)
+{
+        for (int at = 0; data_are_quiet() && at < guard_thread(); at++)
+                touch(ENGINE + at);
+        if (data_are_quiet() && replies)
+                touch(REPLY);
 }
 
 /* ---- the threads ---- */
@@ -151,10 +171,14 @@ static int work(uint32_t i, uint8_t attribute, int reply)
         /* No step since the swap: this is the epoch in which it entered. */
         epoch = epoch_of(i, attribute);
         entered(i, attribute);
+        if (data_are_quiet())
+                touch(ENGINE + this_thread());
         done_with(mix(generation, epoch));
         if (reply) {
                 moment();
                 counts(i, attribute, epoch);
+                if (data_are_quiet())
+                        touch(REPLY);
         }
         r = vec_card_leave(word, 1, generation);
         if (r == 0)
@@ -205,6 +229,7 @@ static int down(uint32_t i)
         if (r < 0)
                 return r;
         moment();                      /* the wipe */
+        touch_all(0);
         return second_half_done(vec_card_down_end(word, seen));
 }
 
@@ -216,6 +241,7 @@ static int switch_to(uint32_t next)
         if (r < 0)
                 return r;
         moment();                      /* the wipe, read back */
+        touch_all(0);
         return second_half_done(vec_card_switch_end(word, matrices, CARD_INDEX, next, seen));
 }
 
@@ -331,6 +357,9 @@ static void revoke(const struct revocation *which, uint8_t had[INSTANCES])
                                 wait_for_change();
                         }
                 }
+                /* Nothing runs any more: whatever did is over, and not only as far as the count goes. */
+                if (scenario->guard_style == PATIENT)
+                        touch_all(1);
                 done_with(1);
                 /* q is handed back by the very swap of end: no step of anybody lies between it and this line. */
                 r = vec_card_revoke_end(word);
@@ -380,18 +409,24 @@ static void reset(void)
 {
         struct vec_word first = scenario->start;
 
-        *raw(word) = vec_word_encode(&first);
         memset(&ghost, 0, sizeof ghost);
-        memcpy(matrices->card_m[CARD_INDEX], scenario->m, INSTANCES);
-        memcpy(matrices->card_b[CARD_INDEX], scenario->b, INSTANCES);
+        memory_reset(model, guard_thread() + 1, LOCATIONS, 0);
+        memory_set(WORD, vec_word_encode(&first));
+        for (int i = 1; i <= 2; i++) {
+                memory_set(M_OF + i, scenario->m[i]);
+                memory_set(B_OF + i, scenario->b[i]);
+        }
+        for (int at = ENGINE; at < LOCATIONS; at++)
+                memory_set_plain(at);
 }
 
 static void check(void)
 {
-        struct vec_word now = vec_word_decode(*raw(word));
+        uint64_t latest = memory_latest(WORD);
+        struct vec_word now = vec_word_decode(latest);
         const char *why;
 
-        if (vec_word_check(*raw(word), &why) < 0)
+        if (vec_word_check(latest, &why) < 0)
                 violated("word");
         if (now.owner < INSTANCES && (now.held & ghost.revoked[now.owner]))
                 violated("survives");
@@ -411,18 +446,18 @@ static const char *at_rest(void)
         for (int at = 0; at < scenario->workers + 2; at++)
                 if (!thread_is_done(at) && !thread_is_ended(at))
                         return "stuck";
-        return (*raw(word) & VEC_WORD_Q) && !scenario->kills ? "stuck" : NULL;
+        return (memory_latest(WORD) & VEC_WORD_Q) && !scenario->kills ? "stuck" : NULL;
 }
 
 static int run_scenario(void)
 {
         struct exploration exploration = {
                 .name = scenario->name,
-                .word = raw(word),
+                .model = model,
                 .thread_count = scenario->workers + 2,
                 .run = {scenario->card, worker, worker, worker},
-                .shared = {{matrices->card_m[CARD_INDEX], INSTANCES}, {matrices->card_b[CARD_INDEX], INSTANCES},
-                           {&ghost, sizeof ghost}},
+                .shared = &ghost,
+                .shared_size = sizeof ghost,
                 .reset = reset,
                 .check = check,
                 .woken = woken,
@@ -473,15 +508,25 @@ static const struct scenario scenarios[] = {
 
 int main(int argc, char **argv)
 {
-        int failed = 0, ran = 0, fd;
+        static const char *const models[] = {"SC", "TSO", "RA"};
+        int failed = 0, ran = 0, known = 0, fd;
 
         matrices = calloc(1, sizeof *matrices);
-        if (!matrices || vec_word_create(0, &fd, &word) < 0)
+        if (argc < 2 || !matrices || vec_word_create(0, &fd, &word) < 0)
                 return 2;
-        for (size_t at = 0; at < sizeof scenarios / sizeof scenarios[0]; at++) {
-                scenario = &scenarios[at];
-                if (argc > 1 ? strcmp(argv[1], scenario->name) != 0 : scenario->by_name)
+        for (int at = 0; at < 3; at++)
+                if (!strcmp(argv[1], models[at])) {
+                        model = (enum memory_model)at;
+                        known = 1;
+                }
+        for (size_t at = 0; known && at < sizeof scenarios / sizeof scenarios[0]; at++) {
+                int wanted = argc == 2 && !scenarios[at].by_name;
+
+                for (int name = 2; name < argc; name++)
+                        wanted |= !strcmp(argv[name], scenarios[at].name);
+                if (!wanted)
                         continue;
+                scenario = &scenarios[at];
                 ran++;
                 failed |= run_scenario();
         }
