@@ -230,6 +230,7 @@ def test_what_destroys_needs_a_yes(serve, capsys, words):
 def test_every_change_has_a_dry_run_that_sends_nothing(serve, capsys):
     daemon = serve({})
     words = {
+        "card readmit": ["c0"],
         "guest add": ["A", "--id", ID, "--card", "c0"],
         "guest remove": ["A"],
         "access give": ["A", "A.1", "r"],

@@ -94,6 +94,9 @@ SLOT_OVERRUN = Event(
     WARNING,
     "card {card}: a slot of {subject} ended {late_us} us late",
 )
+CARD_READMITTED = Event(
+    "CARD_READMITTED", "0c1d6c3f5e4a4b6f9a56d1b7e2f3a481", NOTICE, "card {card} is readmitted; it was out for: {reason}"
+)
 CARD_WIPED = Event("CARD_WIPED", "fc16a38f77754b48b466a2ac46801192", INFO, "card {card} wiped and read back")
 GUARD_LOST = Event(
     "GUARD_LOST", "21846e575e86441b8b445813d0bf4e52", WARNING, "card {card}: the guard went away, answering busy"

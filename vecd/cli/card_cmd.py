@@ -45,7 +45,23 @@ def _name(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="CARD", help="a card's name, as in card list")
 
 
+def _readmitted(answer: Answer) -> str:
+    if answer["was"] is None:
+        return f"card {answer['name']} was not in quarantine"
+    return f"card {answer['name']} may come back; it was out for: {answer['was']}"
+
+
 COMMANDS = (
     Command("card", "list", "every registered card", "card.list", _list),
     Command("card", "show", "one card in full", "card.show", _show, arguments=_name, request=by_name),
+    Command(
+        "card",
+        "readmit",
+        "let the next process of a quarantined card in",
+        "card.readmit",
+        _readmitted,
+        arguments=_name,
+        request=by_name,
+        changes=True,
+    ),
 )

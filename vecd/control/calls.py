@@ -30,6 +30,7 @@ _ROWS = (
     Call("status", "admin", "read", {}, FREE, "What runs, since when, and how the boot was judged."),
     Call("card.list", "admin", "read", {}, {"cards": "list[dict]"}, "The cards known here, with status and owner."),
     Call("card.show", "admin", "read", {"name": "str"}, FREE, "One card: word, instances, residue, counters."),
+    Call("card.readmit", "admin", "change", {"name": "str"}, FREE, "A quarantined card's next process is let in."),
     Call("guest.list", "admin", "read", {}, {"guests": "list[dict]"}, "The guests, with instances and cards."),
     Call("guest.show", "admin", "read", {"name": "str"}, FREE, "One guest."),
     Call("guest.add", "admin", "change",

@@ -22,6 +22,7 @@ from vecd.services.guard_parts.context import Guard, Limits
 from vecd.services.guard_parts.doors import open_doors
 from vecd.services.guard_parts.entries import Register
 from vecd.services.guard_parts.journal import Position
+from vecd.services.guard_parts.patrol import patrol
 from vecd.shm.writer import Matrices
 
 ROLE = "guard"
@@ -100,6 +101,7 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
     guard.spawn(kept.run())
     guests.reopen(guard)
     await open_doors(guard, start.config)
+    guard.spawn(patrol(guard))
     what = f"{len(guard.links)} card doors, {len(guard.listeners)} guests, pid {os.getpid()}"
     log.event(events.READY, role=ROLE, reason=what)
     notify.ready(what)

@@ -224,7 +224,9 @@ def _explained(guard: Guard, subject: str, target: str, attribute: str, operatio
     notes = []
     if card is not None:
         link = guard.link(card.name)
-        if link.out:
+        if why := guard.quarantined(target):
+            notes.append(f"card {target} is in quarantine: {why}; vecctl card readmit {target}")
+        elif link.out:
             notes.append(f"card {target} is out of service: {link.out}")
         elif link.word is None:
             notes.append(f"card {target} has no process at the moment")

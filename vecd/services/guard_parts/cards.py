@@ -15,7 +15,7 @@ from vecd.services.guard_parts import policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import CARDS_MAX, ID_BYTES, Card, Instance
 from vecd.services.guard_parts.revoke import ask, clean, end, retire, wipe, withdraw
-from vecd.services.guard_parts.seen import observe, out_of_service, serving
+from vecd.services.guard_parts.seen import in_quarantine, observe, out_of_service, serving
 from vecd.shm.layout import FREE
 from vecd.shm.writer import CardWord
 
@@ -35,8 +35,10 @@ def arrived(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:
     guard.spawn(relay(guard, link))
 
 
-def admit(link: CardLink) -> None:
-    """One process a card; raises Busy while the last one is still there."""
+def admit(guard: Guard, link: CardLink) -> None:
+    """One process a card, and none of one in quarantine; raises Busy or Hardware."""
+    if why := guard.quarantined(link.name):
+        raise in_quarantine(link.name, why)
     if link.peer is not None:
         raise Busy(f"a process of card {link.name} is connected already", hint="ask again in a moment")
 

@@ -21,6 +21,7 @@ from vecd.ppm.policy import Policy
 from vecd.services.guard_parts.audit import Audit
 from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.entries import Card, Instance
+from vecd.shm.layout import Word
 from vecd.shm.writer import CardWord
 
 
@@ -36,6 +37,16 @@ class Limits:
     kill_s: float = 2.0
     # A card keeps its keys for so long without a guard.
     away_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen last in a card's word, and since when it stands as it is, on the loop's clock."""
+
+    of: CardWord
+    word: Word
+    at_s: float
+    since_s: float
 
 
 class CardLink:
@@ -57,6 +68,10 @@ class CardLink:
         self.alarms: tuple[str, ...] = ()
         # Why the card is out of service; "" while it is in service or absent.
         self.out = ""
+        # Its word said what it may not: it does not come back by itself.
+        self.lied = False
+        # What the patrol saw last.
+        self.sight: Sight | None = None
         # Of the last word: the next one is greater.
         self.generation = 0
         # How its instances share it, as configured; what its process was told last, and why it did not take it.
@@ -119,7 +134,13 @@ class Guard:
     def may_hold_keys(self, card: str) -> bool:
         """A process of the card is there, or may still come back with what it had under the guard before this one."""
         link = self.link(card)
-        return not link.out and (link.peer is not None or time.monotonic() - self._since_s < self.limits.away_s)
+        if link.out or self.quarantined(card):
+            return False
+        return link.peer is not None or time.monotonic() - self._since_s < self.limits.away_s
+
+    def quarantined(self, card: str) -> str:
+        """Why the card may not come back by itself; "" where it may."""
+        return self.book.register.quarantine.get(card, "")
 
     def user_lock(self, user: str) -> asyncio.Lock:
         """The lock of what is decided about this user."""

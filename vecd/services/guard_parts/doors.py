@@ -15,7 +15,7 @@ from vecd.base import ipc
 from vecd.base.config import Config
 from vecd.base.errors import Busy, Caller, VecError
 from vecd.control import calls
-from vecd.services.guard_parts import access, broker, cards, guests, policy, turns, views
+from vecd.services.guard_parts import access, broker, cards, guests, policy, quarantine, turns, views
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.record import ASKER, Asker
 
@@ -99,10 +99,16 @@ AT_ONCE: Mapping[str, Callable[[Guard, Arguments, ipc.Reply], bool]] = {
     "access.rescind": _of_cell(access.rescind_at_once),
 }
 
+
+async def _readmit(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
+    return await quarantine.readmit(guard, arguments["name"])
+
+
 ANSWERS: Mapping[str, Asked] = {
     "status": _now(lambda guard, _: views.status(guard)),
     "card.list": _now(_cards),
     "card.show": _card,
+    "card.readmit": _readmit,
     "guest.list": _now(_guests),
     "guest.show": _now(lambda guard, one: {"guest": views.guest(guard, guard.book.user(one["name"]))}),
     "guest.add": _add,
@@ -253,7 +259,7 @@ async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
 
     def admit(peer: ipc.Peer) -> None:
         uid_check(peer)
-        cards.admit(link)
+        cards.admit(guard, link)
 
     async def answer(
         peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]

@@ -275,7 +275,7 @@ def retire(guard: Guard, link: CardLink, reason: str) -> None:
     if link.peer is not None:
         link.peer.close()
         link.peer = None
-    link.out = ""
+    link.out, link.lied, link.sight = "", False, None
     # One that never was let in may have the name of something else.
     if link.name not in book.register.cards:
         return

@@ -22,6 +22,16 @@ def out_of_service(guard: Guard, link: CardLink, reason: str) -> None:
     guard.spawn(withhold(guard, link))
 
 
+def lies(guard: Guard, link: CardLink, why: str) -> None:
+    """The card is out of service for good, on the disk as well; the patrol ends its process (quarantine.py)."""
+    if link.lied:
+        return
+    link.lied = True
+    out_of_service(guard, link, why)
+    if guard.book.quarantine(link.name, why):
+        log.event(events.STORE_FAILED, reason=f"card {link.name} is in quarantine until the guard starts again")
+
+
 async def withhold(guard: Guard, link: CardLink) -> None:
     """The broker offers the card to nobody."""
     peer = guard.broker.peer
@@ -44,6 +54,8 @@ def serving(guard: Guard, link: CardLink) -> Word:
             object=link.name,
             hint=f"end the process of card {link.name}, and start it again",
         )
+    if why := guard.quarantined(link.name):
+        raise in_quarantine(link.name, why)
     if word is None:
         raise Busy(
             f"card {link.name} has no process",
@@ -52,6 +64,16 @@ def serving(guard: Guard, link: CardLink) -> Word:
             hint="its supervisor starts it again: ask again in a moment, or look at vecctl status",
         )
     return word
+
+
+def in_quarantine(card: str, why: str) -> Hardware:
+    """What is said of a card whose last process lied."""
+    return Hardware(
+        f"card {card} is in quarantine",
+        reason=why,
+        object=card,
+        hint=f"find out why; vecctl card readmit {card} lets its next process in",
+    )
 
 
 def observe(guard: Guard, link: CardLink) -> Word | None:
@@ -84,7 +106,7 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
             output=owner,
         )
     except Integrity as error:
-        out_of_service(guard, link, f"{error.message}: {error.reason}" if error.reason else error.message)
+        lies(guard, link, f"{error.message}: {error.reason}" if error.reason else error.message)
         _absent(guard, link)
         return None
     guard.book.published.cells(changes)

@@ -2,11 +2,12 @@
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from vecd.base.errors import Integrity, VecError
 from vecd.ppm.state import C, letters
-from vecd.services.guard_parts import policy, turns
+from vecd.services.guard_parts import patrol, policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
 from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES, Word
@@ -18,8 +19,9 @@ def status(guard: Guard) -> dict[str, Any]:
     """Everything on one page."""
     broker = guard.broker.peer if guard.broker.connected else None
     cards = [card(guard, one) for one in guard.book.register.cards.values()]
-    alarms = [f"card {one['name']} is out of service: {one['quarantined']}" for one in cards if one["quarantined"]]
-    alarms += [f"card {one['name']} has no process" for one in cards if not one["connected"]]
+    alarms = [_alarm(guard, one) for one in cards if one["quarantined"]]
+    alarms += [f"card {one['name']} has no process" for one in cards if not (one["connected"] or one["quarantined"])]
+    alarms += patrol.alarms(guard)
     registered = guard.book.register.cards
     waiting = [name for name, link in guard.links.items() if name not in registered]
     alarms += [f"card {name} has not registered" for name in waiting]
@@ -47,6 +49,13 @@ def status(guard: Guard) -> dict[str, Any]:
     }
 
 
+def _alarm(guard: Guard, row: Mapping[str, Any]) -> str:
+    name, why = row["name"], row["quarantined"]
+    if guard.quarantined(name):
+        return f"card {name} is in quarantine: {why}; vecctl card readmit {name} lets its next process in"
+    return f"card {name} is out of service: {why}"
+
+
 def card(guard: Guard, known: Card) -> dict[str, Any]:
     """One card as its word says; status "absent" without a process, "impossible" for a word no rule allows."""
     link = guard.link(known.name)
@@ -65,7 +74,7 @@ def card(guard: Guard, known: Card) -> dict[str, Any]:
         "inflight": 0,
         "quiesced": False,
         "generation": None,
-        "quarantined": link.out or None,
+        "quarantined": link.out or guard.quarantined(known.name) or None,
         "instances": [one.name for one in guard.book.connected(known.name)],
     }
     return row | _word(guard, link)
