@@ -163,7 +163,7 @@ class World:
     async def start(self) -> Guard:
         service.prepare(self.paths)
         book, holds = service.open_book(self.paths)
-        self.guard = Guard(self.paths, book, certified, LIMITS, holds)
+        self.guard = Guard(self.paths, book, certified, LIMITS, policy=holds)
         guests.reopen(self.guard)
         await open_doors(self.guard, self.config)
         self.admin = await ipc.connect(str(self.paths.admin), None, table=calls.door("admin", "vecctl"), timeout=1.0)

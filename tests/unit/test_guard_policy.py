@@ -184,7 +184,7 @@ def test_a_policy_that_is_lost_stops_the_start(tmp_path):
         await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
         (kept,) = (world.paths.policy.parent / "applied").glob("*")
         whole = kept.read_text()
-        for content in ("{}", whole.replace("rac", "ra"), whole[:-5], "[" * 100_000):
+        for content in ("{}", whole.replace("rac", "ra"), whole[:-5], "[" * 100_000, whole + "\n"):
             kept.write_text(content)
             await world.stop()
             with pytest.raises(ConfigError) as caught:

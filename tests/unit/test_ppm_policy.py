@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.unit.policy_cases import C0, FIVE, GOOD, HEAD, OWN, REFUSED, A
 from vecd.base.errors import ConfigError, Denied
-from vecd.ppm import policy, policy_rows
+from vecd.ppm import policy, policy_kept, policy_rows
 from vecd.ppm.policy_text import BYTES_MAX, Problem, Text, read
 from vecd.ppm.state import letters
-from vecd.shm import layout
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def checked(text: str, file: str = "x.toml") -> policy.Checked:
@@ -53,7 +54,7 @@ def test_a_good_policy_is_levels_names_weights_and_cells():
     assert loaded.guests["B"].may == {3, 4} and loaded.guests["B"].identity == bytes(range(16))
     # What is not written follows its guest, and is no more than that.
     assert (loaded.instances["B.1"].level, loaded.instances["B.1"].may) == (4, {4})
-    assert [loaded.weight(name) for name in ("A.1", "B.1", "unnamed")] == [3, 1, 1]
+    assert loaded.weights == {"A.1": 3, "B.1": 1}
     assert loaded.rights("A.1", "c1") == "rac" and loaded.rights("A.1", "A") == ""
     assert sorted(loaded.cells) == [
         ("A", "A.1"),
@@ -115,8 +116,16 @@ def test_more_than_there_is_room_for_is_refused():
 
 def test_the_limits_are_those_of_the_matrices():
     rows = policy_rows
-    assert layout.KINDS == {"user": rows.USERS_MAX, "instance": rows.INSTANCES_MAX, "card": rows.CARDS_MAX}
-    assert len(layout.Entity.__slots__) and rows.LEVELS_MAX == 16
+    include = DOCS.parent / "cext/include/vec"
+    for file, name, value in (
+        ("shm.h", "VEC_LEVELS_MAX", rows.LEVELS_MAX),
+        ("shm.h", "VEC_USERS_MAX", rows.USERS_MAX),
+        ("shm.h", "VEC_INSTANCES_MAX", rows.INSTANCES_MAX),
+        ("shm.h", "VEC_CARDS_MAX", rows.CARDS_MAX),
+        ("pump.h", "VEC_WEIGHT_MAX", rows.WEIGHT_MAX),
+    ):
+        (found,) = re.findall(rf"\b{name} = (\d+)", (include / file).read_text())
+        assert int(found) == value, name
 
 
 def test_the_version_is_of_names_and_contents():
@@ -136,10 +145,28 @@ def test_the_version_is_of_names_and_contents():
     assert len(versions) == 5
 
 
+# ---- kept
+
+
+def test_what_is_kept_is_the_policy_with_its_places():
+    loaded = checked(GOOD).policy
+    text = policy_kept.dump(loaded)
+    again = policy_kept.load(text)
+    assert again == loaded and again.weights == loaded.weights and policy_kept.dump(again) == text
+    assert again.cells["B", "B.1"].place == ("x.toml", 26) and again.guests["B"].place("id") == ("x.toml", 10)
+    assert again.place("levels") == ("x.toml", 3) and again.instances_of("A") == loaded.instances_of("A")
+
+
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=3))
+def test_what_is_kept_and_was_changed_is_none(at, odd):
+    data = policy_kept.dump(checked(GOOD).policy).encode()
+    changed = data[: at % len(data)] + odd + data[at % len(data) + len(odd) :]
+    if changed != data:
+        with pytest.raises(ValueError):
+            policy_kept.load(changed.decode(errors="surrogateescape"))
+
+
 # ---- the document
-
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_document_has_every_key_and_the_example_is_a_policy():
@@ -154,7 +181,7 @@ def test_the_document_has_every_key_and_the_example_is_a_policy():
             assert default == str(value).lower()
     example = DOCS / "policy.example.toml"
     loaded = policy.require({str(example): example.read_bytes()})
-    assert loaded.closed and loaded.weight("bank.payments") == 3 and loaded.rights("shop.1", "c0") == "rac"
+    assert loaded.closed and loaded.weights["bank.payments"] == 3 and loaded.rights("shop.1", "c0") == "rac"
     assert loaded.rights("shop.1", "c1") == ""
 
 

@@ -8,6 +8,7 @@ given with file and line, not the first alone. (docs/policy.md)
     policy_text     TOML, with the line of every value
     policy_rows     tables, keys, types and names
     policy_trial    the rules decide: a state is made of the rows, and every right is used once
+    policy_kept     what was checked, kept for the next start
     policy_change   from a running state to what a policy says: the requests that it takes
 """
 
@@ -41,7 +42,16 @@ class Policy:
     version: str
     # Where [model] says levels and closed; "" is the begin of the first file.
     model: Mapping[str, Place] = field(repr=False, compare=False)
-    by_guest: Mapping[str, tuple[Instance, ...]] = field(repr=False, compare=False)
+    # Of each instance its share of a card's turns, against the others'; and the instances of each guest.
+    weights: Mapping[str, int] = field(init=False, repr=False, compare=False)
+    _by_guest: Mapping[str, tuple[Instance, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_guest: dict[str, list[Instance]] = {}
+        for instance in self.instances.values():
+            by_guest.setdefault(instance.owner, []).append(instance)
+        object.__setattr__(self, "weights", {name: row.weight for name, row in self.instances.items()})
+        object.__setattr__(self, "_by_guest", {name: tuple(rows) for name, rows in by_guest.items()})
 
     def names(self, name: str) -> bool:
         """Whether the rights of this guest or instance are the policy's to say."""
@@ -58,16 +68,11 @@ class Policy:
 
     def instances_of(self, guest: str) -> tuple[Instance, ...]:
         """The guest's instances in the order of their rows: the first is what it gets when it names none."""
-        return self.by_guest.get(guest, ())
+        return self._by_guest.get(guest, ())
 
     def place(self, key: str) -> Place:
         """The line of a key of [model], or where it could stand."""
         return self.model.get(key) or self.model[""]
-
-    def weight(self, instance: str) -> int:
-        """The instance's share of a card's turns, against the others'."""
-        row = self.instances.get(instance)
-        return policy_rows.WEIGHT_DEFAULT if row is None else row.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +106,6 @@ def check(files: Mapping[str, bytes]) -> Checked:
         rank = {name: number for number, name in enumerate(order)}
         problems.sort(key=lambda one: (rank.get(one.place.file, 0), one.place.line))
         return Checked(None, tuple(problems))
-    by_guest: dict[str, list[Instance]] = {}
-    for instance in trial.instances.values():
-        by_guest.setdefault(instance.owner, []).append(instance)
     policy = Policy(
         levels=rows.levels,
         closed=rows.closed,
@@ -113,7 +115,6 @@ def check(files: Mapping[str, bytes]) -> Checked:
         cells=trial.cells,
         version=digest(files),
         model={"": Place(order[0], 1), **rows.model},
-        by_guest={name: tuple(instances) for name, instances in by_guest.items()},
     )
     return Checked(policy, ())
 

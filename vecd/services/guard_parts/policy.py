@@ -7,7 +7,6 @@ applied/VERSION.json beside the register, which names the version: it says who i
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from vecd.base.durable import sync_folder
 from vecd.base.errors import ConfigError, Denied, Exhausted, Failed, VecError
 from vecd.base.paths import Paths
 from vecd.ppm import policy as policies
-from vecd.ppm import policy_change
+from vecd.ppm import policy_change, policy_kept
 from vecd.ppm import request as requests
 from vecd.ppm.policy import Policy, Problem
 from vecd.ppm.policy_change import Plan, Step
@@ -30,7 +29,6 @@ from vecd.services.guard_parts.entries import ID_BYTES, Card, Instance, Register
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
 
-SCHEMA = 1
 SUFFIX = ".toml"
 # What one answer lists; the numbers behind it are whole.
 ROWS_MAX, PROBLEMS_MAX = 300, 100
@@ -44,17 +42,15 @@ def _kept(paths: Paths, version: str) -> Path:
     return paths.policy.parent / "applied" / f"{version}.json"
 
 
-def keep(paths: Paths, files: Mapping[str, bytes]) -> str:
-    """The files are on the disk under their version, which is returned. Raises Failed."""
-    version = policies.digest(files)
-    path = _kept(paths, version)
+def keep(paths: Paths, policy: Policy) -> None:
+    """The policy is on the disk under its version. Raises Failed."""
+    path = _kept(paths, policy.version)
     fresh = path.with_name(path.name + ".new")
-    content = {"schema": SCHEMA, "files": {name: data.decode() for name, data in files.items()}}
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
+            file.write(policy_kept.dump(policy))
             file.flush()
             os.fsync(file.fileno())
         os.rename(fresh, path)
@@ -66,7 +62,6 @@ def keep(paths: Paths, files: Mapping[str, bytes]) -> str:
             reason="a policy that would be forgotten is not applied",
             hint=f"make room in {path.parent}",
         ) from None
-    return version
 
 
 def forget_others(paths: Paths, version: str) -> None:
@@ -83,12 +78,11 @@ def load(paths: Paths, version: str) -> Policy | None:
         return None
     path = _kept(paths, version)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        files = {name: text.encode() for name, text in content["files"].items()}
-        if content["schema"] != SCHEMA or policies.digest(files) != version:
-            raise ValueError("it is not what was applied")
-        return policies.require(files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, VecError) as error:
+        policy = policy_kept.load(path.read_text(encoding="utf-8"))
+        if policy.version != version:
+            raise ValueError("it is of another version")
+        return policy
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be used: {error}",
             reason="it is the policy that was applied last, and the register names it",
@@ -113,7 +107,8 @@ def at_start(paths: Paths, register: Register, *, fresh: bool) -> Policy | None:
     try:
         files = read(paths)
         policy = policies.require(files) if files else None
-        version = keep(paths, files) if files else ""
+        if policy is not None:
+            keep(paths, policy)
     except VecError as error:
         if fresh:
             raise ConfigError(error.message, reason=error.reason, hint="vecctl policy check") from None
@@ -125,7 +120,7 @@ def at_start(paths: Paths, register: Register, *, fresh: bool) -> Policy | None:
         # Cards come back by themselves, and are made anew at another number of levels.
         register.cards.clear()
         register.levels = policy.levels
-    register.policy = version
+    register.policy = policy.version if policy is not None else ""
     return policy
 
 
@@ -202,8 +197,7 @@ def joined(guard: Guard, card: str, before: Mapping[str, int] | None) -> None:
 
 def weights(guard: Guard) -> Mapping[str, int]:
     """Of every instance that the policy names, its share of a card's turns."""
-    policy = guard.policy
-    return {} if policy is None else {name: row.weight for name, row in policy.instances.items()}
+    return {} if guard.policy is None else guard.policy.weights
 
 
 # ---- from what holds to what the files say
@@ -214,15 +208,10 @@ def _planned(guard: Guard, policy: Policy) -> Plan:
     return policy_change.plan(guard.book.state, policy, guard.policy, identities)
 
 
-async def _loaded(guard: Guard) -> tuple[dict[str, bytes], Policy]:
-    """What the files say now, checked by the side: a large policy takes a while. Raises ConfigError or Denied."""
-    files = read(guard.paths)
-    return files, await asyncio.to_thread(policies.require, files)
-
-
 async def diff(guard: Guard) -> dict[str, Any]:
     """What `apply` would do now, request by request, each with its decision; or why the files are refused."""
     files = read(guard.paths)
+    # By the side: a large policy takes seconds.
     checked = await asyncio.to_thread(policies.check, files)
     if checked.policy is None:
         plan = Plan((), checked.problems, 0)
@@ -283,7 +272,7 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
     M, levels and instances are those of the files: every request is a yes on a copy first, then all of them are made in
     one change, then what lost a right is drained as `access rescind` does it. Raises with nothing changed.
     """
-    files, policy = await _loaded(guard)
+    policy = await asyncio.to_thread(policies.require, read(guard.paths))
     async with guard.lock:
         users: set[str] = set()
         cards: dict[str, Card] = {}
@@ -299,10 +288,10 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
                 plan = _planned(guard, policy)
                 theirs, reached = _reached(guard, plan)
                 if theirs <= users and reached.keys() <= cards.keys():
-                    answer = _answer(guard, policies.digest(files), policy, plan)
+                    answer = _answer(guard, policy.version, policy, plan)
                     if not plan.possible:
                         raise _refused(plan.problems)
-                    notes = [] if dry_run else await _make(guard, files, policy, plan, links)
+                    notes = [] if dry_run else await _make(guard, policy, plan, links)
                     return answer | {"dry_run": dry_run, "notes": notes}
             # Somebody was connected while the locks were waited for: all of them again, in their order.
             users, cards = theirs, reached
@@ -327,12 +316,10 @@ def _reached(guard: Guard, plan: Plan) -> tuple[set[str], dict[str, Card]]:
     return users, found
 
 
-async def _make(
-    guard: Guard, files: Mapping[str, bytes], policy: Policy, plan: Plan, links: list[CardLink]
-) -> list[str]:
+async def _make(guard: Guard, policy: Policy, plan: Plan, links: list[CardLink]) -> list[str]:
     """The locks are held. All of it on the disk, in the state and in the matrices at once; then the cards."""
     book = guard.book
-    version = keep(guard.paths, files)
+    keep(guard.paths, policy)
     losers = _losers(guard, plan)
     before = {(link.name, one.name): _stands(guard, link, one) for link in links for one in losers}
     created = {step.request.object for step in plan.steps if step.request.rule == "R7"}
@@ -355,14 +342,15 @@ async def _make(
                 book.move(request.object, request.level)
             else:
                 book.ask(request)
-        book.adopt(version)
+        book.adopt(policy.version)
     guard.policy = policy
+    forget_others(guard.paths, policy.version)
     for name in guard.links:
-        guard.book.shared(name)
-    forget_others(guard.paths, version)
+        # The weights may be others.
+        book.shared(name)
     results = await asyncio.gather(*(_drained(guard, link, losers, before, plan) for link in links))
     what = f"{len(plan.steps)} requests, {len(policy.guests)} guests, {len(policy.cells)} rights"
-    log.event(events.POLICY_APPLIED, version=version, what=what)
+    log.event(events.POLICY_APPLIED, version=policy.version, what=what)
     return [note for notes in results for note in notes]
 
 
