@@ -17,7 +17,10 @@ NOTHING = "nothing"
 STRANGER = "a stranger"
 """A thing that is in no world."""
 
-_BOOL, _DEFAULT = z3.BoolSort(), {"f": 0, "st": real.FREE, "cur": None, "ctx": None, "out": None}
+DEFAULTS = {"f": 0, "st": real.FREE, "cur": None, "ctx": None, "out": None}
+"""What is in a cell that is empty; where it is not in here, False."""
+
+_BOOL = z3.BoolSort()
 _ROWS = {"live": "live", "level": "f", "status": "st", "current": "cur", "context": "ctx", "output": "out", "key": "key"}
 
 
@@ -66,20 +69,20 @@ class States:
     def cell(self, table, place):
         """What is in a cell, sliced."""
         found = self.tables[table].get(place)
-        if table not in _DEFAULT:
+        if table not in DEFAULTS:
             return found or 0
         found = found or {}
         rest = self.full
         for mask in found.values():
             rest &= ~mask
-        default = _DEFAULT[table]
+        default = DEFAULTS[table]
         return found if not rest else found | {default: rest | found.get(default, 0)}
 
     def call(self, name):
         """The function of that name, as a function of places."""
         if name in self.fixed:
             table, full = self.fixed[name], self.full
-            if name == "may":
+            if name in ("may", "seen key"):
                 return lambda place: full if table.get(place) else 0
             return lambda place: {table[place]: full}
         table = name.removeprefix(f"{self.name}.")
@@ -112,7 +115,7 @@ def changed(change):
         yield "live", (object,), bool(new)
     else:
         name = _ROWS[table]
-        yield name, (object,), _DEFAULT[name] if new is None else new
+        yield name, (object,), DEFAULTS[name] if new is None else new
 
 
 class Term:

@@ -76,19 +76,22 @@ class Transition(NamedTuple):
         return self.edit(parts)
 
     def step(self, v):
-        parts = self.parts(v)
-        effects = [part for part in parts if isinstance(part, Effect)]
-        return Step(
-            [part for part in parts if isinstance(part, Ask)],
-            [part for part in parts if isinstance(part, Guard)],
-            after(v, effects),
-            frozenset(effect.table for effect in effects),
-        )
+        return stepped(v, self.parts(v))
 
     def without(self, *words):
         """The same without the parts of these words."""
         edit = self.edit
         return self._replace(edit=lambda parts: [part for part in edit(parts) if part.words not in words])
+
+
+def stepped(v, parts):
+    effects = [part for part in parts if isinstance(part, Effect)]
+    return Step(
+        [part for part in parts if isinstance(part, Ask)],
+        [part for part in parts if isinstance(part, Guard)],
+        after(v, effects),
+        frozenset(effect.table for effect in effects),
+    )
 
 
 def transitions():

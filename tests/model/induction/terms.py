@@ -69,7 +69,7 @@ def every(body, *where, by=None):
     for terms in by(*bound) if by else ():
         terms = terms if isinstance(terms, tuple) else (terms,)
         # In the state after a step a cell is a term that no pattern can be; there nobody needs one.
-        if all(term.decl().kind() == z3.Z3_OP_UNINTERPRETED for term in terms):
+        if all(term.num_args() and term.decl().kind() == z3.Z3_OP_UNINTERPRETED for term in terms):
             looked_at.append(z3.MultiPattern(*terms))
     return z3.ForAll(bound, body(*bound), patterns=looked_at)
 
