@@ -104,6 +104,8 @@ _ROWS = (
          "The user behind a listener, its instances, the cards each may reach, and which of them may hold keys."),
     Call("guest.connect", "broker", "", {"id_u": "bytes", "instance": "bytes", "card": "bytes"}, {"index": "int"},
          "R1 u->i, R2 a, R4 r, then R1 i->k, in that order, by the rules."),
+    Call("guest.step", "broker", "", {"id_u": "bytes", "step": "str"}, FREE,
+         "The guest may take this step now; Busy, with when to ask again, for one that asks too often."),
     Call("guest.release", "broker", "", {"id_u": "bytes", "instance": "bytes", "card": "bytes"}, FREE,
          "R6 c i->k, then what follows from it."),
     Call("listener.add", "broker", "",

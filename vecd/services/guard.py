@@ -23,6 +23,7 @@ from vecd.services.guard_parts.doors import open_doors
 from vecd.services.guard_parts.entries import Register
 from vecd.services.guard_parts.journal import Position
 from vecd.services.guard_parts.patrol import patrol
+from vecd.services.guard_parts.rates import Rates
 from vecd.shm.writer import Matrices
 
 ROLE = "guard"
@@ -94,6 +95,7 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
         book=book,
         policy=holds,
         certified=certificate.checker(start.paths.ca.with_name(CA_FILE)),
+        rates=Rates(start.config.guard.guest_rate, start.config.guard.guest_burst),
         limits=Limits(drain_s=start.config.guard.drain_s, away_s=start.config.guard.guard_away_s),
         boot=accepted,
         audit=kept,

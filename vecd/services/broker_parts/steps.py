@@ -24,6 +24,8 @@ from vecd.wire import codec, ops
 
 # Which card a session is on; older ones are found by asking the user's cards.
 SESSIONS_KEPT = 4096
+# How long a guest that asks too often waits for its refusal, with all its connections.
+TOO_OFTEN_S = 0.05
 
 
 class Steps:
@@ -40,9 +42,12 @@ class Steps:
 
     async def answer(self, guest: GuestConnection, header: codec.Header, data: bytes) -> bytes | None:
         """The data of the answer; None when the connection was handed to a card."""
-        step = STEPS[ops.CONTROL_NUMBER[header.op].name]
+        name = ops.CONTROL_NUMBER[header.op].name
         async with self._lock(guest.id_u):
-            return await step(self, guest, data)
+            # How often a guest may ask, the guard says. While it is away nothing of that comes to it.
+            if self._guard.up.is_set():
+                await self._paid(guest, name)
+            return await STEPS[name](self, guest, data)
 
     async def release_idle(self, card: str, instance: bytes, id_u: bytes) -> None:
         """An instance without a connection for its time lets go of its card, unless somebody came back meanwhile."""
@@ -194,6 +199,14 @@ class Steps:
             guest.proved()
             return b""
         raise refusal
+
+    async def _paid(self, guest: GuestConnection, step: str) -> None:
+        """The guest may take the step now. One that may not is told so, late enough that asking is no flood either."""
+        try:
+            await self._guard.call("guest.step", {"id_u": guest.id_u, "step": step})
+        except Busy:
+            await asyncio.sleep(TOO_OFTEN_S)
+            raise
 
     # -- parts of them ------------------------------------------------------------------------------------------
     def _relay(self, guest: GuestConnection) -> Relay:

@@ -239,6 +239,7 @@ async def connect(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
     """R1, R2 a and R4 r of the user on its instance, then R1 of the instance on the card: all of it, or nothing."""
     book = guard.book
     owner, instance, card = book.user_by_id(user), book.instance_by_id(instance_id), book.card_by_id(card_id)
+    guard.rates.spend(owner.name, "guest.connect")
     async with guard.user_lock(owner.name):
         fresh = not book.state.holds(owner.name, instance.name)
         with book.change():

@@ -21,6 +21,7 @@ from vecd.ppm.policy import Policy
 from vecd.services.guard_parts.audit import Audit
 from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.entries import Card, Instance
+from vecd.services.guard_parts.rates import Rates
 from vecd.shm.layout import Word
 from vecd.shm.writer import CardWord
 
@@ -109,6 +110,7 @@ class Guard:
     # The card's signature key; raises unless the certificate is the authority's for a card of this id.
     certified: Callable[[bytes, bytes], bytes | None]
     limits: Limits = field(default_factory=Limits)
+    rates: Rates = field(default_factory=lambda: Rates(200.0, 1000.0))
     # What was applied last; None: no guest is managed.
     policy: Policy | None = None
     # Of what is decided about all users together; before any other lock.

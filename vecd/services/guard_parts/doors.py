@@ -74,6 +74,11 @@ async def _apply(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping
     return await policy.apply(guard, dry_run=bool(arguments["dry_run"]))
 
 
+def _step(guard: Guard, arguments: Arguments) -> Mapping[str, Any]:
+    guard.rates.spend(guard.book.user_by_id(arguments["id_u"]).name, arguments["step"])
+    return {}
+
+
 async def _hello(guard: Guard, peer: ipc.Peer, _arguments: Arguments) -> Mapping[str, Any]:
     return await broker.hello(guard, peer)
 
@@ -104,6 +109,12 @@ async def _readmit(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mappi
     return await quarantine.readmit(guard, arguments["name"])
 
 
+# The same of the broker's.
+ASKED_ON_THE_WAY: Mapping[str, Callable[[Guard, Arguments], Mapping[str, Any]]] = {
+    "guest.step": _step,
+    "guest.who": lambda guard, one: broker.who(guard, one["name"]),
+}
+
 ANSWERS: Mapping[str, Asked] = {
     "status": _now(lambda guard, _: views.status(guard)),
     "card.list": _now(_cards),
@@ -119,7 +130,6 @@ ANSWERS: Mapping[str, Asked] = {
     "policy.diff": _diff,
     "policy.apply": _apply,
     "broker.hello": _hello,
-    "guest.who": _now(lambda guard, one: broker.who(guard, one["name"])),
     "guest.connect": _connect,
     "guest.release": _release,
 }
@@ -239,6 +249,13 @@ async def _broker_door(guard: Guard, uid: int) -> None:
         _asks(peer, "broker")
         return await _whole(ANSWERS[call](guard, peer, arguments))
 
+    def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
+        quick = ASKED_ON_THE_WAY.get(call)
+        if quick is None or guard.broker.peer is not peer:
+            return False
+        reply(quick(guard, arguments))
+        return True
+
     def closed(peer: ipc.Peer) -> None:
         broker.left(guard, peer)
 
@@ -251,6 +268,7 @@ async def _broker_door(guard: Guard, uid: int) -> None:
         limit=BROKER_MAX,
         on_close=closed,
         name="broker",
+        at_once=at_once,
     )
 
 

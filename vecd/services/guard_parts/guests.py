@@ -178,6 +178,7 @@ async def release(guard: Guard, user: bytes, instance_id: bytes, card_id: bytes)
     """R6 c of the instance on the card: its key slots are destroyed, and the card is clean before the next turn."""
     book = guard.book
     owner, instance, card = book.user_by_id(user), book.instance_by_id(instance_id), book.card_by_id(card_id)
+    guard.rates.spend(owner.name, "guest.release")
     if instance.owner != owner.name:
         raise Denied(
             f"{instance.name} is not an instance of {owner.name}", rule="R6", subject=owner.name, object=instance.name
