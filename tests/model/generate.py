@@ -15,6 +15,8 @@ BLOCKS = {
     "docs/model.md": {
         "state map figure": "tests.model.state_map:figure",
         "state map": "tests.model.state_map:table",
+        "holes": "tests.model.literal_rules.page:holes",
+        "literal rules": "tests.model.literal_rules.page:rules",
     },
 }
 
