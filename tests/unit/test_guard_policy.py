@@ -279,7 +279,9 @@ async def test_a_closed_policy_lets_nobody_in_whom_it_does_not_name(world):
     await world.ask("policy.apply")
     with pytest.raises(Denied) as caught:
         await world.guest("B")
-    assert caught.value.rule == "policy" and "it is closed" in caught.value.message
+    assert (
+        caught.value.rule == "policy" and f"10-all.toml:{line_of(closed, 'closed =')} closes it" in caught.value.message
+    )
     await world.guest("A")
 
 
@@ -292,7 +294,11 @@ async def test_access_stays_within_the_policy_and_a_rescind_always_works(world):
         with pytest.raises(Denied) as caught:
             await world.ask("access.give", subject=subject, object=target, attribute=letter)
         assert caught.value.rule == "policy" and "10-all.toml:" in caught.value.message
-        assert f"{subject} may not have {letter} on {target}" in caught.value.message
+        why = f"{subject} may not have {letter} on {target}"
+        assert why in caught.value.message
+        # And explain does not advise what would be refused.
+        explained = await world.ask("access.explain", subject=subject, object=target, attribute=letter)
+        assert not explained["allowed"] and any(note.startswith(why) for note in explained["notes"])
     right = {"subject": "A.1", "object": "c0", "attribute": "a"}
     assert (await world.ask("access.rescind", **right))["decision"] == "yes"
     assert [row["rule"] for row in (await world.ask("policy.diff"))["requests"]] == ["R9"]

@@ -74,6 +74,7 @@ GUEST_REMOVED = Event("GUEST_REMOVED", "eb2bca426aec4befa82aa1bbf3dc80a4", NOTIC
 POLICY_RESTORED = Event("POLICY_RESTORED", "636cb0796767424bbedd06045799699f", INFO, "policy restored: {what}")
 
 POLICY_APPLIED = Event("POLICY_APPLIED", "96678cbe501540a08d91995ed634965d", NOTICE, "policy {version} applied: {what}")
+POLICY_DENIED = Event("POLICY_DENIED", "c7f061b0f57043a7b35514bfac4edbcf", NOTICE, "refused by the policy: {reason}")
 POLICY_REFUSED = Event(
     "POLICY_REFUSED", "1eeb815c65d948f6a328b69aabeccaa4", ERR, "the policy files are refused: {reason}"
 )

@@ -230,4 +230,8 @@ def _explained(guard: Guard, subject: str, target: str, attribute: str, operatio
             notes.append(f"card {target} is out of service: {link.out}")
         elif link.word is None:
             notes.append(f"card {target} has no process at the moment")
+    for step in answer["plan"]:
+        # What somebody would have to give may be more than the policy lets anybody give.
+        if step["rule"] == "R9" and (why := policy.beyond(guard, *step["step"].split()[-3:])):
+            notes.append(f"{why}; change the policy: vecctl policy apply")
     return {**answer, "subject": subject, "object": target, "attribute": attribute, "allowed": allowed, "notes": notes}

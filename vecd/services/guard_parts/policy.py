@@ -127,12 +127,6 @@ def at_start(paths: Paths, register: Register, *, fresh: bool) -> Policy | None:
 # ---- who may be added, and what may be given
 
 
-def _managed(guard: Guard, name: str) -> Policy | None:
-    """The policy, if the rights of this guest or instance are its to say."""
-    policy = guard.policy
-    return policy if policy is not None and policy.names(name) else None
-
-
 def admits(guard: Guard, name: str, identity: bytes, cards: list[str]) -> Policy | None:
     """
     The policy under which the guest may be added, None for one whose guest it is not. Raises Denied where the
@@ -144,38 +138,48 @@ def admits(guard: Guard, name: str, identity: bytes, cards: list[str]) -> Policy
     row = policy.guests.get(name)
     if row is None:
         if policy.closed:
-            raise _denied(f"guest {name} is not named by the policy, and it is closed", "name it in [[guest]]")
+            place = policy.place("closed")
+            raise _denied(
+                f"guest {name} is not named by the policy, and {place} closes it", "name it in [[guest]]", name
+            )
         return None
     if row.identity is not None and row.identity != identity:
         place = row.place("id")
-        raise _denied(f"guest {name} has another id than this one: {place}", "take the id from its own token")
+        raise _denied(f"guest {name} has another id than this one: {place}", "take the id from its own token", name)
     for card in cards:
         if not any(policy.rights(one.name, card) for one in policy.instances_of(name)):
             raise _denied(
                 f"guest {name} may not use card {card}: {row.place()} and its rights do not give it",
                 "allow it in the policy, or leave --card out: the policy says which cards",
+                name,
+                card,
             )
     return policy
 
 
-def permits(guard: Guard, subject: str, target: str, attribute: str) -> None:
-    """Raises Denied where the subject is the policy's, and the policy does not give this."""
-    policy = _managed(guard, subject)
-    if policy is None or attribute in policy.rights(subject, target) or attribute not in BITS:
-        return
+def beyond(guard: Guard, subject: str, target: str, attribute: str) -> str:
+    """Where the subject is the policy's, and the policy does not give this, the sentence that says so; else ""."""
+    policy = guard.policy
+    if policy is None or not policy.names(subject) or attribute not in BITS:
+        return ""
+    if attribute in policy.rights(subject, target):
+        return ""
     right = policy.cells.get((subject, target))
     row = policy.row(subject) or policy.row(subject.partition(".")[0])
     place = right.place if right is not None else row.place() if row is not None else ""
     what = f"gives {right.rights!r} there" if right is not None else "gives it nothing there"
-    raise _denied(
-        f"{subject} may not have {attribute} on {target}: {place} {what}",
-        "change the policy: vecctl policy apply",
-        subject,
-        target,
-    )
+    return f"{subject} may not have {attribute} on {target}: {place} {what}"
+
+
+def permits(guard: Guard, subject: str, target: str, attribute: str) -> None:
+    """Raises Denied for what is beyond the policy."""
+    if why := beyond(guard, subject, target, attribute):
+        raise _denied(why, "change the policy: vecctl policy apply", subject, target)
 
 
 def _denied(message: str, hint: str, subject: str = "", object: str = "") -> Denied:
+    """What the policy refuses without a rule being asked; it is on record."""
+    log.event(events.POLICY_DENIED, subject=subject, object=object, reason=message)
     return Denied(message, rule=RULE, reason=message, hint=hint, subject=subject, object=object, property="policy")
 
 
@@ -272,7 +276,10 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
     M, levels and instances are those of the files: every request is a yes on a copy first, then all of them are made in
     one change, then what lost a right is drained as `access rescind` does it. Raises with nothing changed.
     """
-    policy = await asyncio.to_thread(policies.require, read(guard.paths))
+    checked = await asyncio.to_thread(policies.check, read(guard.paths))
+    policy = checked.policy
+    if policy is None:
+        raise _refused(checked.problems)
     async with guard.lock:
         users: set[str] = set()
         cards: dict[str, Card] = {}
@@ -300,6 +307,7 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
 def _refused(problems: tuple[Problem, ...]) -> VecError:
     error = policies.refusal(problems)
     error.hint = f"nothing was changed; {problems[0].hint}; vecctl policy diff has all reasons"
+    log.event(events.POLICY_DENIED, subject="", object="", reason=error.reason)
     return error
 
 
