@@ -18,6 +18,10 @@ BLOCKS = {
         "holes": "tests.model.literal_rules.page:holes",
         "literal rules": "tests.model.literal_rules.page:rules",
     },
+    "docs/protocol.md": {
+        "scopes": "tests.model.attacker.record:scopes",
+        "attacks": "tests.model.attacker.record:attacks",
+    },
 }
 
 

@@ -27,6 +27,7 @@ class Report:
     states: int = 0
     transitions: int = 0
     tried: int = 0
+    refused: int = 0
     knowledges: int = 0
     local: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
@@ -166,5 +167,6 @@ class Explorer:
     def _sum(self, report: Report, parents: dict) -> Report:
         report.states, report.knowledges = len(parents), len(self.knowledges.all)
         report.local = {m.name: len(m.nodes) for m in self.machines}
-        report.tried = sum(len(m._done) for m in self.machines)
+        report.tried = sum(len(m.steps) for m in self.machines)
+        report.refused = sum(step is None for m in self.machines for step in m.steps.values())
         return report

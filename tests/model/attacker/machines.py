@@ -107,8 +107,7 @@ class Steps:
         self.name, self._chance = name, chance
         self.nodes: list[Node] = []
         self._known: dict[Hashable, int] = {}
-        self._done: dict[tuple[int, Move], Step | None] = {}
-        self.refused = 0
+        self.steps: dict[tuple[int, Move], Step | None] = {}
         self._number(Node(machine, frozenset(self.holds(machine)), drawn, frozenset()))
 
     # ---- what each kind of machine says ----------------------------------------------------------------------
@@ -146,9 +145,9 @@ class Steps:
     def step(self, number: int, move: Move) -> Step | None:
         """What the move does in this state; None: it is refused."""
         at = number, move
-        if at not in self._done:
-            self._done[at] = self._step(self.nodes[number], move)
-        return self._done[at]
+        if at not in self.steps:
+            self.steps[at] = self._step(self.nodes[number], move)
+        return self.steps[at]
 
     def _step(self, node: Node, move: Move) -> Step | None:
         machine = Steps.current = fork(node.machine)
@@ -156,7 +155,6 @@ class Steps:
         try:
             sent, marks = self.give(machine, move)
         except VecError as refusal:
-            self.refused += 1
             if state(machine) == state(node.machine):
                 return None
             if not self.closed(machine):

@@ -1,0 +1,65 @@
+"""What was found, kept in found.json, so that docs/protocol.md can be held equal to it without finding it again.
+
+`python -m tests.model.attacker.record` finds it all again (minutes); the tests that explore hold their part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .explore import Explorer, Report
+from .scopes import SCOPES
+from .symbolic import perfect
+from .trace import written
+from .without import ABLATIONS
+from .world import World
+
+_FILE = Path(__file__).with_name("found.json")
+
+
+def kept() -> dict[str, dict]:
+    """{"scopes": {name: numbers}, "attacks": {name: trace}}."""
+    return json.loads(_FILE.read_text())
+
+
+def explored(name: str) -> tuple[World, Report]:
+    with perfect():
+        world = World(SCOPES[name])
+        return world, Explorer(world).run()
+
+
+def numbers(report: Report) -> dict[str, int]:
+    return {"states": report.states, "steps": report.transitions, "messages": report.tried, "refused": report.refused}
+
+
+def scopes() -> str:
+    """The scopes and how much there is in each, for docs/protocol.md."""
+    rows = ["| scope | what is in it | states | steps | messages given | refused |", "|---|---|---|---|---|---|"]
+    for name, n in kept()["scopes"].items():
+        what = " | ".join(f"{n[key]:,}" for key in ("states", "steps", "messages", "refused"))
+        rows.append(f"| {name} | {SCOPES[name].words} | {what} |")
+    return "\n".join(rows)
+
+
+def attacks() -> str:
+    """What is taken out and what follows, for docs/protocol.md."""
+    found = kept()["attacks"]
+    rows = ["| taken out | what that is | found |", "|---|---|---|"]
+    for a in ABLATIONS:
+        what = f"an attack, in {a.scope}: below" if a.broken else "nothing, in any scope but 2c and 3r, not tried"
+        rows.append(f"| {a.name} | {a.words} | {what} |")
+    traces = [f"Without {a.name}:\n\n```\n{found[a.name]}\n```" for a in ABLATIONS if a.broken]
+    return "\n\n".join(("\n".join(rows), *traces))
+
+
+def main() -> None:
+    found = {
+        "scopes": {name: numbers(explored(name)[1]) for name in SCOPES},
+        "attacks": {a.name: written(*a.attack()) for a in ABLATIONS if a.broken},
+    }
+    _FILE.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
