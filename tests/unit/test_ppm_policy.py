@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from tests.unit.policy_cases import C0, FIVE, GOOD, HEAD, OWN, REFUSED, A
 from vecd.base.errors import ConfigError, Denied
-from vecd.ppm import policy, policy_kept, policy_rows
+from vecd.ppm import policy, policy_kept, policy_rows, policy_trial
+from vecd.ppm import request as requests
+from vecd.ppm.monitor import Monitor
 from vecd.ppm.policy_text import BYTES_MAX, Problem, Text, read
+from vecd.ppm.properties import indexes
 from vecd.ppm.state import letters
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -374,3 +377,25 @@ def test_a_policy_for_the_whole_machine_is_checked_in_seconds():
     loaded = checked("".join(text)).policy
     assert len(loaded.cells) == 20_000 and len(loaded.instances) == 4000
     assert time.process_time() - began < 10
+    # And the guard, which need not check it again, has it in a moment.
+    kept = policy_kept.dump(loaded)
+    began = time.process_time()
+    assert policy_kept.load(kept) == loaded
+    assert time.process_time() - began < 1
+
+
+def test_M_of_the_trial_is_what_the_rows_say():
+    """R9 is asked once for what it answers alike; what stands in M is the same as if it had been asked each time."""
+    rows = policy_rows.rows([read("x.toml", GOOD.encode())])
+    trial = policy_trial.run(rows, policy.Place("x.toml", 1))
+    state = trial.monitor.state
+    slow = Monitor(5)
+    for table, kind in ((trial.guests, "user"), (trial.instances, "instance"), (trial.cards, "card")):
+        for row in table.values():
+            slow.name(row.name, kind, getattr(row, "owner", None), getattr(row, "may", None))
+            slow.require(requests.create(row.name, getattr(row, "level", None)))
+            slow.require(requests.instruct(row.name))
+    for (subject, target), right in trial.cells.items():
+        for letter in right.rights:
+            slow.require(requests.give(subject, target, letter))
+    assert slow.state.snapshot() == state.snapshot() and indexes(state) == []

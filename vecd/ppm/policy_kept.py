@@ -39,7 +39,10 @@ def dump(policy: Policy) -> str:
             for one in policy.instances.values()
         ],
         "cards": [[one.name, _places(one, at)] for one in policy.cards.values()],
-        "cells": [[subject, object, rights, at(place)] for (subject, object), (rights, place) in policy.cells.items()],
+        # What one subject has by one row is one record.
+        "cells": [
+            [subject, objects, rights, at(place)] for (subject, (rights, place)), objects in _cells(policy).items()
+        ],
     }
     text = json.dumps({**body, "files": list(files)}, separators=(",", ":"))
     return json.dumps({"schema": SCHEMA, "sha256": _hash(text)}) + "\n" + text + "\n"
@@ -55,6 +58,13 @@ def load(text: str) -> Policy:
         return _policy(json.loads(body))
     except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"it is not well formed: {type(error).__name__}: {error}") from None
+
+
+def _cells(policy: Policy) -> dict[tuple[str, Right], list[str]]:
+    found: dict[tuple[str, Right], list[str]] = {}
+    for (subject, object), right in policy.cells.items():
+        found.setdefault((subject, right), []).append(object)
+    return found
 
 
 def _places(row: Guest | Instance | Card, at: Any) -> dict[str, list[int]]:
@@ -82,13 +92,17 @@ def _policy(body: Mapping[str, Any]) -> Policy:
         Instance(name, rows(places), owner, level, frozenset(may), weight)
         for name, owner, level, may, weight, places in body["instances"]
     ]
+    cells: dict[tuple[str, str], Right] = {}
+    for subject, objects, rights, place in body["cells"]:
+        right = Right(rights, at(place))
+        cells.update(((subject, object), right) for object in objects)
     return Policy(
         levels=body["levels"],
         closed=body["closed"],
         guests={one.name: one for one in guests},
         instances={one.name: one for one in instances},
         cards={name: Card(name, rows(places)) for name, places in body["cards"]},
-        cells={(subject, object): Right(rights, at(place)) for subject, object, rights, place in body["cells"]},
+        cells=cells,
         version=body["version"],
         model=rows(body["model"]),
     )

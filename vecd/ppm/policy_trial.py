@@ -25,7 +25,7 @@ from vecd.ppm.policy_rows import ALL, LEVELS_MAX, Allow, Card, Guest, Instance, 
 from vecd.ppm.policy_text import Place, Problem
 from vecd.ppm.request import Request
 from vecd.ppm.rules import YES, Decision, decide
-from vecd.ppm.state import BITS, CARD, INSTANCE, MANAGER, USER, A, Key, State, W, letters
+from vecd.ppm.state import BITS, CARD, INSTANCE, MANAGER, USER, A, Change, Key, State, W, letters
 
 # A row that is wrong for many pairs says so for the first ones.
 PROBLEMS_A_ROW = 8
@@ -52,6 +52,9 @@ class Trial:
     cards: dict[str, Card] = field(default_factory=dict)
     cells: dict[Pair, Right] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    # The names of each guest's instances; and what R9 said yes to on cards.
+    own: dict[str, list[str]] = field(default_factory=dict)
+    given: set[str] = field(default_factory=set)
 
 
 def run(rows: Rows, start: Place) -> Trial:
@@ -94,6 +97,7 @@ def _entities(trial: Trial, monitor: Monitor, rows: Rows, broken: set[str]) -> N
             broken.add(instance.name)
         else:
             trial.instances[instance.name] = made
+            trial.own.setdefault(made.owner, []).append(made.name)
     for card in rows.cards.values():
         if _create(trial, monitor, card, CARD, monitor.state.levels.free):
             trial.cards[card.name] = card
@@ -178,7 +182,7 @@ def _expanded(trial: Trial, allow: Allow, name: str, broken: set[str], problems:
     """The name, if the policy has it; A.* is every instance of A."""
     guest, dot, own = name.partition(".")
     if dot and own == ALL:
-        mine = [one.name for one in trial.instances.values() if one.owner == guest]
+        mine = trial.own.get(guest, [])
         yield from mine
         if mine or guest in broken or any(one.startswith(f"{guest}.") for one in broken):
             return
@@ -203,13 +207,19 @@ def _pair(trial: Trial, monitor: Monitor, allow: Allow, subject: str, target: st
         message = f"{subject} on {target} stands twice: {what}"
         hint = f"it is at {before.place}: keep one of the two"
         return Problem(allow.place, message, hint, "R9", "discretionary", (before.place,))
-    for letter in allow.rights:
+    # Between an instance and a card R9 asks for nothing but the kinds: what it said to one pair holds for the others.
+    known = subject in trial.instances and target in trial.cards and trial.given.issuperset(allow.rights)
+    if known:
+        monitor.state.apply((Change("M", subject, target, 0, _byte(allow.rights)),))
+    for letter in allow.rights if not known else "":
         decision = monitor.ask(requests.give(subject, target, letter))
         if not decision:
             why = decision.reason.partition(": ")[2]
             message = f"{subject} cannot have {letter} on {target}: {why}"
             hint = "rights stand between a guest and its own instance (A, A.1), and between an instance and a card"
             return Problem(allow.place, message, hint, decision.rule, decision.property or "type")
+    if target in trial.cards:
+        trial.given.update(allow.rights)
     trial.cells[subject, target] = Right(letters(_byte(allow.rights)), allow.place)
     return None
 
