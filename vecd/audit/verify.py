@@ -80,13 +80,14 @@ class Report:
     signed_at: int = 0
     segments: int = 0
     roots: int = 0
+    decisions: int = 0
     turns: int = 0
     requests: int = 0
     refused: int = 0
     switches: int = 0
-    # The hand-overs, where somebody wants them: a list is kept if it is there.
     hand_overs: int = 0
-    kept: list[HandOver] | None = None
+    # Those that were asked for.
+    kept: list[HandOver] = field(default_factory=list)
     keys: dict[bytes, int] = field(default_factory=dict)
     # Roots of this chain by number, and what it says of the other side: (record or root number, chain, witness).
     hashes: dict[int, bytes] = field(default_factory=dict)
@@ -101,7 +102,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """For --json."""
         numbers = (
-            "records first end signed since until signed_at segments roots turns requests refused switches hand_overs"
+            "records first end signed since until signed_at segments roots "
+            "decisions turns requests refused switches hand_overs"
         )
         return {
             "chain": self.chain,
@@ -113,18 +115,23 @@ class Report:
         }
 
 
+def _none(_kept: list[HandOver], _this: HandOver) -> bool:
+    return False
+
+
 class Verifier:
     """One chain, segment by segment, in order."""
 
-    def __init__(self, chain: str, form: Format, *, keep: bool = False) -> None:
-        self.report = Report(chain, kept=[] if keep else None)
+    def __init__(self, chain: str, form: Format, *, keep: Callable[[list[HandOver], HandOver], bool] = _none) -> None:
+        """keep: whether a hand-over is put into `kept`, of which it sees what is there and may take out."""
+        self.report = Report(chain)
         self._form = form
         self._root: Root | None = None
         # The end of the segment before: sequence and chain value; None behind a finding.
         self._end: tuple[int, bytes] | None = None
         self._removed_to = 0
         self._stopped_at: int | None = None
-        self._turns = _Turns(self.report)
+        self._turns = _Turns(self.report, keep)
 
     def run(self, segments: Iterable[Segment]) -> Report:
         """Everything is checked; the report is the answer."""
@@ -345,7 +352,7 @@ class Verifier:
         elif what == "root":
             report.seen.append((number, str(record["chain"]), record["number"], bytes.fromhex(record["hash"])))
         elif what == "decision":
-            report.turns += 1
+            report.decisions += 1
             report.refused += record.get("decision") != "yes"
             if "index" in record:
                 report.names[record["index"]] = record["subject"]
@@ -370,8 +377,8 @@ class Verifier:
 class _Turns:
     """The life of a card, as its records tell it: who worked last, and whether that was wiped before the next."""
 
-    def __init__(self, report: Report) -> None:
-        self._report = report
+    def __init__(self, report: Report, keep: Callable[[list[HandOver], HandOver], bool]) -> None:
+        self._report, self._keep = report, keep
         self._owner: int | None = None
         self._last = -1
         # Since somebody worked: everything was wiped (R12, or another process); what was private was not (R11).
@@ -396,8 +403,9 @@ class _Turns:
                 wrong = what, "the flag switched", f"flags {flags:#x}"
             if self._owner is not None:
                 report.hand_overs += 1
-                if report.kept is not None:
-                    report.kept.append(HandOver(self._last, facts.sequence, self._owner, facts.instance))
+                this = HandOver(self._last, facts.sequence, self._owner, facts.instance)
+                if self._keep(report.kept, this):
+                    report.kept.append(this)
         elif self._dirty:
             wrong = (
                 "the card worked on what was not wiped after the turn before",

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from vecd.base.errors import Caller, Failed, Malformed, Unreachable, VecError
 from vecd.base.ipc import BlockingPeer
 from vecd.base.paths import Paths
-from vecd.cli import access_cmd, card_cmd, guest_cmd, model_cmd, output, policy_cmd, status_cmd, token_cmd
+from vecd.cli import access_cmd, card_cmd, guest_cmd, log_cmd, model_cmd, output, policy_cmd, status_cmd, token_cmd
 from vecd.cli.command import Answer, Command
 
 COMMANDS: tuple[Command, ...] = (
@@ -28,6 +28,7 @@ COMMANDS: tuple[Command, ...] = (
     *policy_cmd.COMMANDS,
     *token_cmd.COMMANDS,
     *model_cmd.COMMANDS,
+    *log_cmd.COMMANDS,
 )
 
 NOUNS = {
@@ -38,6 +39,7 @@ NOUNS = {
     "policy": "who may have what, from files",
     "token": "enrolment at the authority",
     "model": "the rules alone: no daemon is asked, nothing is changed",
+    "log": "the audit logs, from their files: no daemon is asked",
 }
 
 DOORS: Mapping[str, Callable[[Paths], Path]] = {

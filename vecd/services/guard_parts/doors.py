@@ -7,13 +7,14 @@ the uid of that card; on `broker` the broker's.
 import asyncio
 import grp
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from vecd.base import ipc
 from vecd.base.config import Config
-from vecd.base.errors import Busy, Caller, VecError
+from vecd.base.errors import Busy, Caller, Refused, VecError
 from vecd.control import calls
 from vecd.services.guard_parts import access, broker, cards, guests, policy, quarantine, turns, views
 from vecd.services.guard_parts.context import CardLink, Guard
@@ -195,9 +196,15 @@ def only(uid: int) -> Callable[[ipc.Peer], None]:
     return admit
 
 
-def _asks(peer: ipc.Peer, door: str) -> None:
-    """From here on this task is the peer's, and what it brings about is on record as asked by it."""
+@contextmanager
+def _asked_by(guard: Guard, peer: ipc.Peer, door: str, call: str) -> Iterator[None]:
+    """What is brought about inside is on record as asked by this peer, and a refusal of the call as well."""
     ASKER.set(Asker(door, peer.uid, peer.pid))
+    try:
+        yield
+    except Refused as error:
+        guard.book.record.refused(call, error)
+        raise
 
 
 async def _whole(work: Awaitable[Any]) -> Any:
@@ -218,15 +225,15 @@ async def open_doors(guard: Guard, config: Config) -> None:
 
 async def _admin_door(guard: Guard, people: People) -> None:
     async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
-        people.require(peer, call)
-        _asks(peer, "admin")
-        return await _whole(ANSWERS[call](guard, peer, arguments))
+        with _asked_by(guard, peer, "admin", call):
+            people.require(peer, call)
+            return await _whole(ANSWERS[call](guard, peer, arguments))
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
-        people.require(peer, call)
-        quick = AT_ONCE.get(call)
-        _asks(peer, "admin")
-        return quick is not None and quick(guard, arguments, reply)
+        with _asked_by(guard, peer, "admin", call):
+            people.require(peer, call)
+            quick = AT_ONCE.get(call)
+            return quick is not None and quick(guard, arguments, reply)
 
     # Everybody may knock, so that who may not is told so.
     listener = ipc.listen(guard.paths.admin, mode=0o666)
@@ -244,16 +251,17 @@ async def _admin_door(guard: Guard, people: People) -> None:
 
 async def _broker_door(guard: Guard, uid: int) -> None:
     async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
-        if call != "broker.hello" and guard.broker.peer is not peer:
-            raise Caller("the broker says hello first")
-        _asks(peer, "broker")
-        return await _whole(ANSWERS[call](guard, peer, arguments))
+        with _asked_by(guard, peer, "broker", call):
+            if call != "broker.hello" and guard.broker.peer is not peer:
+                raise Caller("the broker says hello first")
+            return await _whole(ANSWERS[call](guard, peer, arguments))
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
         quick = ASKED_ON_THE_WAY.get(call)
         if quick is None or guard.broker.peer is not peer:
             return False
-        reply(quick(guard, arguments))
+        with _asked_by(guard, peer, "broker", call):
+            reply(quick(guard, arguments))
         return True
 
     def closed(peer: ipc.Peer) -> None:
@@ -282,11 +290,11 @@ async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
     async def answer(
         peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]
     ) -> Mapping[str, Any] | tuple[Mapping[str, Any], Sequence[int]]:
-        _asks(peer, f"card/{link.name}")
-        if call == "audit.root":
-            return await cards.root(guard, link, peer, arguments)
-        answered: tuple[Mapping[str, Any], Sequence[int]] = await _whole(cards.hello(guard, link, peer, arguments))
-        return answered
+        with _asked_by(guard, peer, f"card/{link.name}", call):
+            if call == "audit.root":
+                return await cards.root(guard, link, peer, arguments)
+            answered: tuple[Mapping[str, Any], Sequence[int]] = await _whole(cards.hello(guard, link, peer, arguments))
+            return answered
 
     def connected(peer: ipc.Peer) -> None:
         cards.arrived(guard, link, peer)

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from vecd.audit.records import after
-from vecd.base.errors import Exhausted
+from vecd.base.errors import Exhausted, VecError
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision
 from vecd.ppm.state import Change, letters
@@ -59,6 +59,8 @@ class Record:
     def __init__(self) -> None:
         self._waiting: list[tuple[int, Asker | None, Decision | Mapping[str, Any], int | None]] = []
         self._lost = 0
+        # The reason of the last decision, if it was a refusal.
+        self._said = ""
         # Where a change may not be decided for the time being: the sentence that says why.
         self.refuses = ""
         # Told when something waits that did not before.
@@ -79,8 +81,14 @@ class Record:
         """A yes that changes something, a no or a ? is on record."""
         if decision and not decision.changes:
             return
+        self._said = "" if decision else decision.reason
         index = self.index_of(decision.request.subject) if decision.rule == "R1" else None
         self._add(decision, index)
+
+    def refused(self, call: str, error: VecError) -> None:
+        """A call was refused: by a door, or by a decision, which then is on record already."""
+        if error.reason != self._said or not self._said:
+            self.note("refused", call=call, error=type(error).__name__, rule=error.rule, reason=str(error)[:TEXT_MAX])
 
     def undone(self, decisions: Iterable[Decision], why: str) -> None:
         """What was decided is taken back: the disk, or a later request of the same change, did not let it stand."""
