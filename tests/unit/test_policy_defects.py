@@ -10,10 +10,8 @@ from vecd.ppm.rules import RULES
 from vecd.services.guard_parts import policy as part
 
 
-def found(text: str) -> list[tuple]:
-    return [
-        (one.place, one.message, one.rule, one.property) for one in policy.check({"x.toml": text.encode()}).problems
-    ]
+def found(text: str) -> tuple:
+    return policy.check({"x.toml": text.encode()}).problems
 
 
 def answers() -> dict[str, object]:
