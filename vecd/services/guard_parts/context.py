@@ -110,7 +110,7 @@ class Guard:
     # The card's signature key; raises unless the certificate is the authority's for a card of this id.
     certified: Callable[[bytes, bytes], bytes | None]
     limits: Limits = field(default_factory=Limits)
-    rates: Rates = field(default_factory=lambda: Rates(200.0, 1000.0))
+    rates: Rates = field(default_factory=lambda: Rates(300.0, 1000.0))
     # What was applied last; None: no guest is managed.
     policy: Policy | None = None
     # Of what is decided about all users together; before any other lock.
