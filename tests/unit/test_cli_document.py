@@ -5,16 +5,21 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
+from tests.unit.audit_log import Log
 from tests.unit.guard_world import USERS, FakeBroker, in_world
+from vecd.base.config import Audit
 from vecd.base.errors import Denied
-from vecd.cli import policy_cmd
+from vecd.base.paths import Paths
+from vecd.cli import log_cmd, policy_cmd
 from vecd.cli.output import SCHEMA, error_object
-from vecd.services.guard_parts import boot
+from vecd.services.guard_parts import audit, boot
 
 TEXT = (Path(__file__).parents[2] / "docs/vecctl.md").read_text()
 SAMPLES = {
     heading: json.loads(sample)
-    for heading, sample in re.findall(r"^### `vecctl ([a-z]+(?: [a-z]+)?).*?^```json\n(.*?)^```", TEXT, re.M | re.S)
+    for heading, sample in re.findall(
+        r"^### `vecctl ([a-z]+(?: [a-z-]+)?)(?:(?!^### ).)*?^```json\n(.*?)^```", TEXT, re.M | re.S
+    )
 }
 # Free inside: counters are the card driver's, registers the machine's, levels go by name.
 FREE = {"counters", "pcrs", "levels"}
@@ -47,6 +52,7 @@ async def test_the_samples_have_the_fields_of_the_answers(world):
     world.paths.boot.write_text('{"schema": 1, "policy": "0f3a", "accepted_s": 9, "pcrs": {"sha256": {"0": "00"}}}')
     world.guard.boot = boot.accepted(world.paths.boot, 0, True)
     # The rows of cards are described where card list is.
+    world.guard.audit = audit.started(world.paths.state_of("guard"), Audit())
     same(SAMPLES["status"], await world.ask("status"), [".cards[]"])
     same(SAMPLES["card list"], await world.ask("card.list"))
     same(SAMPLES["card show"], await world.ask("card.show", name="c0"))
@@ -95,3 +101,17 @@ async def test_the_sample_of_an_error_is_one(world):
         assert json.loads(sample) == error_object(error)
     else:
         raise AssertionError("it was allowed")
+
+
+def test_the_samples_of_the_log_have_the_fields_of_the_answers(tmp_path):
+    root = Paths(tmp_path)
+    log = Log(root.state_of("card", "c0") / "audit").start()
+    log.turn(1, switched=True)
+    log.turn(2, switched=True)
+    log.stop()
+    verify, show, prove = (command.local for command in log_cmd.COMMANDS)
+    common = {"dir": str(tmp_path), "card": "c0"}
+    which = {"guard": False, "files": None, "proof": None, "key": None, "ca": None, "within": None}
+    same(SAMPLES["log verify"], verify(Namespace(**common, **which)))
+    same(SAMPLES["log show"], show(Namespace(**common, subject=None, count=1)), [".records[].generation"])
+    same(SAMPLES["log prove-handover"], prove(Namespace(**common, seq=None, out=None)))

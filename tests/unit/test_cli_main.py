@@ -369,7 +369,7 @@ def test_help_names_every_noun_and_verb(capsys):
 def test_the_document_and_the_tree_name_the_same_verbs_and_codes():
     text = (ROOT / "docs/vecctl.md").read_text()
     assert {command.name for command in main.COMMANDS} == set(
-        re.findall(r"^### `vecctl ([a-z]+(?: [a-z]+)?)", text, re.M)
+        re.findall(r"^### `vecctl ([a-z]+(?: [a-z-]+)?)", text, re.M)
     )
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
     assert codes == {0} | {kind.exit_code for kind in errors.ERRORS}
