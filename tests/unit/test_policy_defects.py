@@ -7,6 +7,7 @@ from tests.unit.policy_cases import REFUSED
 from vecd.base import folder
 from vecd.ppm import policy, policy_change, policy_rows, policy_text, policy_trial
 from vecd.ppm.rules import RULES
+from vecd.services.guard_parts import applied
 from vecd.services.guard_parts import policy as part
 
 
@@ -100,7 +101,7 @@ def _all_back(guard, card, before, joined=part.joined):
 
 
 def _from_files(paths, register, *, fresh):
-    return policy.require(part.read(paths))
+    return policy.require(applied.read(paths))
 
 
 # What is taken out of the guard, and the test that notices.
@@ -138,7 +139,7 @@ PARTS = {
         ),
     ),
     "files are read at every start": (
-        part,
+        applied,
         "at_start",
         _from_files,
         held.test_a_restart_with_guests_reads_no_file,

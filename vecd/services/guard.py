@@ -7,6 +7,7 @@ accepted, and rebuilds everything from its register: kill it at any time.
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from vecd.base.errors import EXIT_OK, Failed
 from vecd.base.paths import Paths
 from vecd.base.start import Start, begin, lock_down
 from vecd.ppm.policy import Policy
-from vecd.services.guard_parts import audit, boot, certificate, guests, policy, register
+from vecd.services.guard_parts import applied, audit, boot, certificate, guests, register
 from vecd.services.guard_parts.book import Book
 from vecd.services.guard_parts.context import Guard, Limits
 from vecd.services.guard_parts.doors import open_doors
@@ -29,11 +30,18 @@ from vecd.shm.writer import Matrices
 ROLE = "guard"
 # The authority's public key, beside its sockets.
 CA_FILE = "ca.pub.json"
+# For 1,024 guests, each perhaps with a vsock listener as well, and 64 cards.
+DESCRIPTORS = 4096
 
 
 def main(argv: Sequence[str] = ()) -> int:
     """Runs until it is told to stop: 0 then, 1 on a boot that was not accepted, 77 and 78 as every daemon."""
     start = begin(ROLE, argv)
+    # A socket for each guest, and three descriptors for each card.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most < DESCRIPTORS:
+        log.event(events.LIMIT, what="descriptors of the guard, for every guest and card that there can be", limit=most)
     accepted = boot.accepted(start.paths.boot, boot.booted_s(), start.config.attest.required)
     prepare(start.paths)
     lock_down(start)
@@ -58,7 +66,7 @@ def open_book(paths: Paths) -> tuple[Book, Policy | None]:
     known = register.read(paths.policy)
     stored, position = (Register(), Position()) if known is None else known
     before = stored.policy, stored.levels
-    holds = policy.at_start(paths, stored, fresh=known is None)
+    holds = applied.at_start(paths, stored, fresh=known is None)
     generation = max(stored.generation + 1, time.time_ns())
     book = Book(paths.policy, stored, Matrices.create(generation, stored.levels), position)
     # A first start that cannot write would forget everything; a later one only its number.
@@ -72,7 +80,7 @@ def open_book(paths: Paths) -> tuple[Book, Policy | None]:
         except Failed as error:
             log.event(events.STORE_FAILED, reason=error)
     book.store.tidy()
-    policy.forget_others(paths, stored.policy)
+    applied.forget_others(paths, stored.policy)
     counts = f"{len(stored.users)} guests, {len(stored.instances)} instances, {len(stored.cards)} cards"
     log.event(events.POLICY_RESTORED, what="nothing: there was no register" if known is None else counts)
     return book, holds

@@ -1,127 +1,36 @@
-"""The policy as the guard has it: read from etc/vecd/policy.d, tried by the rules, made to hold whole or not at all.
+"""The policy in the guard: who may be added and given what, what the files say against what holds, and made to hold.
 
-The files are read at `apply`, and at a start without guests; at any other start what holds is what the register says,
-so a right that was rescinded does not come back with a restart. What was applied is kept as it was read, in
-applied/VERSION.json beside the register, which names the version: it says who is managed, and where a row stands.
+Every request of a change is decided on a copy of the state first; then all of them are made in one change, or none
+is, and whoever lost a right is drained as by `access rescind`. (docs/policy.md; what is kept of it: applied.py)
 """
 
 import asyncio
-import contextlib
-import os
+import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from vecd.base import events, folder, log
-from vecd.base.durable import sync_folder
-from vecd.base.errors import ConfigError, Denied, Exhausted, Failed, VecError
-from vecd.base.paths import Paths
+from vecd.base import events, log
+from vecd.base.errors import ConfigError, Denied, Exhausted, VecError
 from vecd.ppm import policy as policies
-from vecd.ppm import policy_change, policy_kept
+from vecd.ppm import policy_change
 from vecd.ppm import request as requests
 from vecd.ppm.policy import Policy, Problem
 from vecd.ppm.policy_change import Plan, Step
 from vecd.ppm.state import BITS, INSTANCE, C
+from vecd.services.guard_parts import applied
 from vecd.services.guard_parts.context import CardLink, Guard
-from vecd.services.guard_parts.entries import ID_BYTES, Card, Instance, Register
+from vecd.services.guard_parts.entries import ID_BYTES, Card, Instance
 from vecd.services.guard_parts.revoke import clean, withdraw
 from vecd.services.guard_parts.seen import observe
 
-SUFFIX = ".toml"
-# What one answer lists; the numbers behind it are whole.
-ROWS_MAX, PROBLEMS_MAX = 300, 100
+# What one answer has room for of each of its lists, in bytes; the numbers behind it are whole.
+ROOM = 80_000
+# All slots of a strict round together, as in cext/include/vec/pump.h.
+ROUND_US_MAX = 2_000_000
 RULE = "policy"
-
-
-# ---- what was applied, on the disk
-
-
-def _kept(paths: Paths, version: str) -> Path:
-    return paths.policy.parent / "applied" / f"{version}.json"
-
-
-def keep(paths: Paths, policy: Policy) -> None:
-    """The policy is on the disk under its version. Raises Failed."""
-    path = _kept(paths, policy.version)
-    fresh = path.with_name(path.name + ".new")
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(policy_kept.dump(policy))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(fresh, path)
-        sync_folder(path.parent)
-        sync_folder(path.parent.parent)
-    except OSError as error:
-        raise Failed(
-            f"{path} cannot be written: {error.strerror}",
-            reason="a policy that would be forgotten is not applied",
-            hint=f"make room in {path.parent}",
-        ) from None
-
-
-def forget_others(paths: Paths, version: str) -> None:
-    """Of what was applied before nothing is kept."""
-    for path in _kept(paths, version).parent.glob("*"):
-        if path != _kept(paths, version):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def load(paths: Paths, version: str) -> Policy | None:
-    """The policy that the register names; None where it names none. Raises ConfigError for one that is damaged."""
-    if not version:
-        return None
-    path = _kept(paths, version)
-    try:
-        policy = policy_kept.load(path.read_text(encoding="utf-8"))
-        if policy.version != version:
-            raise ValueError("it is of another version")
-        return policy
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be used: {error}",
-            reason="it is the policy that was applied last, and the register names it",
-            hint=f"restore {path.parent.parent} from a backup, or move it away to start with no guests at all",
-        ) from None
-
-
-def read(paths: Paths) -> dict[str, bytes]:
-    """The files of policy.d, {} where there are none. Raises ConfigError where what they say may not be believed."""
-    return folder.read(paths.policy_files, SUFFIX)
-
-
-def at_start(paths: Paths, register: Register, *, fresh: bool) -> Policy | None:
-    """
-    The policy with which the guard starts; the register has its version and its number of levels.
-
-    Without guests there is nothing that could have been rescinded, so the files hold as they are now. At a first start
-    a policy that is refused ends it; at a later one what was applied holds on, and an alarm says that the files differ.
-    """
-    if register.users:
-        return load(paths, register.policy)
-    try:
-        files = read(paths)
-        policy = policies.require(files) if files else None
-        if policy is not None:
-            keep(paths, policy)
-    except VecError as error:
-        if fresh:
-            raise ConfigError(error.message, reason=error.reason, hint="vecctl policy check") from None
-        log.event(events.POLICY_REFUSED, reason=error)
-        return load(paths, register.policy)
-    if policy is None and not fresh:
-        return load(paths, register.policy)
-    if policy is not None and (policy.levels != register.levels):
-        # Cards come back by themselves, and are made anew at another number of levels.
-        register.cards.clear()
-        register.levels = policy.levels
-    register.policy = policy.version if policy is not None else ""
-    return policy
 
 
 # ---- who may be added, and what may be given
@@ -209,12 +118,35 @@ def weights(guard: Guard) -> Mapping[str, int]:
 
 def _planned(guard: Guard, policy: Policy) -> Plan:
     identities = {user.name: user.id for user in guard.book.register.users.values()}
-    return policy_change.plan(guard.book.state, policy, guard.policy, identities)
+    plan = policy_change.plan(guard.book.state, policy, guard.policy, identities)
+    return plan._replace(problems=(*plan.problems, *_rounds(guard, policy)))
+
+
+def _rounds(guard: Guard, policy: Policy) -> Iterator[Problem]:
+    """A problem for every card with fixed turns on which the policy's weights make a round that is too long."""
+    for name, link in guard.links.items():
+        if link.share != "strict":
+            continue
+        rows = [
+            (one, right.place) for (one, card), right in policy.cells.items() if card == name and "c" in right.rights
+        ]
+        # Whom the policy does not name has one slot where M lets it connect.
+        column = guard.book.state.M.get(name, {})
+        others = sum(1 for one, byte in column.items() if byte & C and not policy.names(str(one)))
+        slots = others + sum(policy.weights[one] for one, _ in rows)
+        if rows and slots * link.slot_us > ROUND_US_MAX:
+            yield Problem(
+                rows[-1][1],
+                f"card {name} has fixed turns, and {slots} slots of {link.slot_us} us are a round of more than "
+                f"{ROUND_US_MAX // 1000} ms",
+                "lower weights, allow fewer instances there, or shorten the card's slot_us",
+                RULE,
+            )
 
 
 async def diff(guard: Guard) -> dict[str, Any]:
     """What `apply` would do now, request by request, each with its decision; or why the files are refused."""
-    files = read(guard.paths)
+    files = applied.read(guard.paths)
     # By the side: a large policy takes seconds.
     checked = await asyncio.to_thread(policies.check, files)
     if checked.policy is None:
@@ -229,6 +161,8 @@ async def diff(guard: Guard) -> dict[str, Any]:
 
 
 def _answer(guard: Guard, version: str, policy: Policy | None, plan: Plan) -> dict[str, Any]:
+    requests = _that_fit(map(_row, plan.steps))
+    problems = _that_fit(map(problem_row, plan.problems))
     counts: dict[str, int] = {}
     for step in plan.steps:
         counts[step.request.rule] = counts.get(step.request.rule, 0) + 1
@@ -238,11 +172,22 @@ def _answer(guard: Guard, version: str, policy: Policy | None, plan: Plan) -> di
         "applied": guard.book.register.policy or None,
         "possible": policy is not None and plan.possible,
         "counts": counts,
-        "requests": [_row(step) for step in plan.steps[:ROWS_MAX]],
-        "problems": [problem_row(one) for one in plan.problems[:PROBLEMS_MAX]],
-        "left_out": max(0, len(plan.steps) - ROWS_MAX) + max(0, len(plan.problems) - PROBLEMS_MAX),
+        "requests": requests,
+        "problems": problems,
+        "left_out": len(plan.steps) - len(requests) + len(plan.problems) - len(problems),
         "waiting": plan.waiting,
     }
+
+
+def _that_fit(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first rows, as many as there is room for."""
+    fit, left = [], ROOM
+    for row in rows:
+        left -= len(json.dumps(row)) + 2
+        if left < 0:
+            break
+        fit.append(row)
+    return fit
 
 
 def _row(step: Step) -> dict[str, Any]:
@@ -276,7 +221,7 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
     M, levels and instances are those of the files: every request is a yes on a copy first, then all of them are made in
     one change, then what lost a right is drained as `access rescind` does it. Raises with nothing changed.
     """
-    checked = await asyncio.to_thread(policies.check, read(guard.paths))
+    checked = await asyncio.to_thread(policies.check, applied.read(guard.paths))
     policy = checked.policy
     if policy is None:
         raise _refused(checked.problems)
@@ -327,7 +272,7 @@ def _reached(guard: Guard, plan: Plan) -> tuple[set[str], dict[str, Card]]:
 async def _make(guard: Guard, policy: Policy, plan: Plan, links: list[CardLink]) -> list[str]:
     """The locks are held. All of it on the disk, in the state and in the matrices at once; then the cards."""
     book = guard.book
-    keep(guard.paths, policy)
+    applied.keep(guard.paths, policy)
     losers = _losers(guard, plan)
     before = {(link.name, one.name): _stands(guard, link, one) for link in links for one in losers}
     created = {step.request.object for step in plan.steps if step.request.rule == "R7"}
@@ -352,7 +297,7 @@ async def _make(guard: Guard, policy: Policy, plan: Plan, links: list[CardLink])
                 book.ask(request)
         book.adopt(policy.version)
     guard.policy = policy
-    forget_others(guard.paths, policy.version)
+    applied.forget_others(guard.paths, policy.version)
     for name in guard.links:
         # The weights may be others.
         book.shared(name)
@@ -419,7 +364,7 @@ def status(guard: Guard) -> dict[str, Any]:
     """Which policy holds, and whether the files say something else."""
     version = guard.book.register.policy
     try:
-        files = read(guard.paths)
+        files = applied.read(guard.paths)
         differs = (policies.digest(files) if files else "") != version
         problem = ""
     except ConfigError as error:
