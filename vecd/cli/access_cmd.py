@@ -72,7 +72,9 @@ def _loses(options: Namespace) -> str:
 
 
 COMMANDS = (
-    Command("access", "show", "every cell of M and b that is not empty", "access.show", _show),
+    Command(
+        "access", "show", "every cell of M and b that is not empty", "access.show", _show, pages=("cells", "levels")
+    ),
     Command(
         "access",
         "give",

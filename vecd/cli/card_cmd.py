@@ -52,7 +52,7 @@ def _readmitted(answer: Answer) -> str:
 
 
 COMMANDS = (
-    Command("card", "list", "every registered card", "card.list", _list),
+    Command("card", "list", "every registered card", "card.list", _list, pages=("cards",)),
     Command("card", "show", "one card in full", "card.show", _show, arguments=_name, request=by_name),
     Command(
         "card",

@@ -60,6 +60,9 @@ class Command:
     local: Callable[[Namespace], Answer] | None = None
     # The same for one that prints lines as they come, JSON or not: all of its output, with and without --json.
     lines: Callable[[Namespace], Iterable[str]] | None = None
+    # Of an answer that comes in pages: the fields that grow, and the call that gives the next page ("": the same one).
+    pages: tuple[str, ...] = ()
+    more: str = ""
     # A change takes --dry-run; one that destroys something says what, and takes --yes.
     changes: bool = False
     loses: Callable[[Namespace], str] = never_loses

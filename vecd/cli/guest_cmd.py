@@ -89,7 +89,7 @@ def _loses(options: Namespace) -> str:
 
 
 COMMANDS = (
-    Command("guest", "list", "every guest", "guest.list", _list),
+    Command("guest", "list", "every guest", "guest.list", _list, pages=("guests",)),
     Command("guest", "show", "one guest in full", "guest.show", _show, arguments=_name, request=by_name),
     Command(
         "guest",

@@ -116,8 +116,9 @@ def _consent(command: Command, options: argparse.Namespace) -> None:
     raise Malformed(f"{command.name}: {loss}", hint="add --yes if that is wanted")
 
 
-def ask(paths: Paths, door: str, call: str, request: dict[str, object]) -> Answer:
-    """The daemon's answer to one call, or the error it answered with."""
+def ask(paths: Paths, command: Command, request: dict[str, object]) -> Answer:
+    """The daemon's answer to one call, all of its pages; or the error it answered with."""
+    door = command.door
     try:
         peer = BlockingPeer(DOORS[door](paths), CONNECT_S)
     except Unreachable as error:
@@ -125,7 +126,14 @@ def ask(paths: Paths, door: str, call: str, request: dict[str, object]) -> Answe
             raise Caller(f"{error.message} by uid {os.geteuid()}", reason=error.reason, hint=MEMBERS[door]) from None
         raise Unreachable(error.message, reason=error.reason, hint=START) from None
     try:
-        return peer.call(call, request, ANSWER_S)
+        answer = peer.call(command.call, request, ANSWER_S)
+        while command.pages and (after := answer.pop("next", None)) is not None:
+            further = peer.call(command.more or command.call, {**request, "after": after}, ANSWER_S)
+            for name in command.pages:
+                grown = answer[name]
+                (grown.update if isinstance(grown, dict) else grown.extend)(further[name])
+            answer["next"] = further.get("next")
+        return answer
     finally:
         peer.close()
 
@@ -166,7 +174,7 @@ def _run(options: argparse.Namespace) -> None:
         return
     if command.changes and not rehearsal:
         _consent(command, options)
-    answer = command.finish(ask(Paths(options.dir), command.door, command.call, request), options)
+    answer = command.finish(ask(Paths(options.dir), command, request), options)
     output.print_answer(output.answer_json(answer) if options.json else command.show(answer))
 
 

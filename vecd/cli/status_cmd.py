@@ -22,4 +22,14 @@ def show(answer: Answer) -> str:
     return "\n".join([head, "", table(COLUMNS, answer["cards"], "no card has registered"), *alarms])
 
 
-COMMANDS = (Command("status", "", "the guard, its peers, the boot and every card", "status", show),)
+COMMANDS = (
+    Command(
+        "status",
+        "",
+        "the guard, its peers, the boot and every card",
+        "status",
+        show,
+        pages=("cards",),
+        more="card.list",
+    ),
+)

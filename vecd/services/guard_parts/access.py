@@ -1,6 +1,6 @@
 """vecctl access: R9 and R10 with all that follows from them, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vecd.base import events, log
@@ -13,6 +13,7 @@ from vecd.ppm.state import BITS, MANAGER, C, letters
 from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
+from vecd.services.guard_parts.pages import page
 from vecd.services.guard_parts.revoke import Passed, clean, pass_by, pass_on, withdraw
 from vecd.services.guard_parts.seen import observe, observed_at_rest
 
@@ -176,19 +177,33 @@ def _usable(guard: Guard, card: str, instance: Instance | None) -> int:
     return guard.book.matrices.load("card_m", guard.book.card(card).index, instance.index)
 
 
-def show(guard: Guard) -> dict[str, Any]:
-    """M and b with the levels, cell by cell, and the names in order, for a square array."""
+def show(guard: Guard, after: str | None = None) -> dict[str, Any]:
+    """M and b with the levels, cell by cell, for a square array: one page, in the order of objects and subjects."""
     state = guard.book.state
-    for link in guard.links.values():
-        if not link.lock.locked():
-            observe(guard, link)
-    cells = []
-    for target in sorted(state.live, key=str):
-        for subject in sorted({*state.M[target], *state.b[target]}, key=str):
+    if after is None:
+        for link in guard.links.values():
+            if not link.lock.locked():
+                observe(guard, link)
+    cells, more = page(_cells(guard, *(after or "").partition(" ")[::2]))
+    # Everything that lives has a cell, the manager's e*, and so its level on the page where its cells begin.
+    levels = {str(one["object"]): state.level[one["object"]] for one in cells}
+    if after is None:
+        levels[MANAGER] = state.level[MANAGER]
+    shown = {"manager": MANAGER, "p": state.levels.count, "levels": levels, "cells": cells}
+    return shown | ({"next": more} if more is not None else {})
+
+
+def _cells(guard: Guard, target_after: str, subject_after: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    state = guard.book.state
+    for target in sorted(map(str, state.live)):
+        if target < target_after:
+            continue
+        for subject in sorted({*map(str, state.M[target]), *map(str, state.b[target])}):
+            if target == target_after and subject <= subject_after:
+                continue
             may, held = letters(state.may(subject, target)), letters(state.holds(subject, target))
-            cells.append({"subject": subject, "object": target, "allowed": may, "held": held})
-    levels = {str(key): state.level[key] for key in sorted(state.live, key=str)}
-    return {"manager": MANAGER, "p": state.levels.count, "levels": levels, "cells": cells}
+            row = {"subject": subject, "object": target, "allowed": may, "held": held}
+            yield f"{target} {subject}", row
 
 
 async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,14 +39,6 @@ def _now(view: Callable[[Guard, Arguments], Mapping[str, Any]]) -> Asked:
     return answer
 
 
-def _cards(guard: Guard, _arguments: Arguments) -> Mapping[str, Any]:
-    return {"cards": [views.card(guard, one) for one in guard.book.register.cards.values()]}
-
-
-def _guests(guard: Guard, _arguments: Arguments) -> Mapping[str, Any]:
-    return {"guests": [views.guest(guard, one) for one in guard.book.register.users.values()]}
-
-
 async def _card(guard: Guard, _peer: ipc.Peer, arguments: Arguments) -> Mapping[str, Any]:
     return {"card": await views.card_in_full(guard, arguments["name"])}
 
@@ -118,14 +110,14 @@ ASKED_ON_THE_WAY: Mapping[str, Callable[[Guard, Arguments], Mapping[str, Any]]] 
 
 ANSWERS: Mapping[str, Asked] = {
     "status": _now(lambda guard, _: views.status(guard)),
-    "card.list": _now(_cards),
+    "card.list": _now(lambda guard, one: views.cards(guard, one["after"])),
     "card.show": _card,
     "card.readmit": _readmit,
-    "guest.list": _now(_guests),
+    "guest.list": _now(lambda guard, one: views.guests(guard, one["after"])),
     "guest.show": _now(lambda guard, one: {"guest": views.guest(guard, guard.book.user(one["name"]))}),
     "guest.add": _add,
     "guest.remove": _remove,
-    "access.show": _now(lambda guard, _: access.show(guard)),
+    "access.show": _now(lambda guard, one: access.show(guard, one["after"])),
     "access.rescind": _rescind,
     "access.explain": _explain,
     "policy.diff": _diff,

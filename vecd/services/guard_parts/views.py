@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from vecd.base.errors import Integrity, VecError
@@ -10,6 +9,7 @@ from vecd.ppm.state import C, letters
 from vecd.services.guard_parts import patrol, policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
+from vecd.services.guard_parts.pages import after_index, page
 from vecd.shm.layout import CONTROL, FREE, STATUS_NAMES, Word
 
 USING_LEVEL = 2
@@ -18,9 +18,8 @@ USING_LEVEL = 2
 def status(guard: Guard) -> dict[str, Any]:
     """Everything on one page."""
     broker = guard.broker.peer if guard.broker.connected else None
-    cards = [card(guard, one) for one in guard.book.register.cards.values()]
-    alarms = [_alarm(guard, one) for one in cards if one["quarantined"]]
-    alarms += [f"card {one['name']} has no process" for one in cards if not (one["connected"] or one["quarantined"])]
+    shown = cards(guard, None)
+    alarms = [alarm for name in guard.book.register.cards if (alarm := _alarm(guard, guard.link(name)))]
     alarms += patrol.alarms(guard)
     registered = guard.book.register.cards
     waiting = [name for name, link in guard.links.items() if name not in registered]
@@ -41,7 +40,7 @@ def status(guard: Guard) -> dict[str, Any]:
         "boot": guard.boot,
         "broker": {"connected": broker is not None, "pid": broker.pid if broker else None},
         "doors": [{"name": name, "connections": len(door.peers)} for name, door in sorted(guard.doors.items())],
-        "cards": cards,
+        **shown,
         "guests": len(guard.book.register.users),
         "policy": {"applied": said["applied"], "differs": said["differs"]},
         "audit": guard.audit.status() if guard.audit else None,
@@ -49,11 +48,38 @@ def status(guard: Guard) -> dict[str, Any]:
     }
 
 
-def _alarm(guard: Guard, row: Mapping[str, Any]) -> str:
-    name, why = row["name"], row["quarantined"]
-    if guard.quarantined(name):
+def _alarm(guard: Guard, link: CardLink) -> str:
+    name = link.name
+    if why := guard.quarantined(name):
         return f"card {name} is in quarantine: {why}; vecctl card readmit {name} lets its next process in"
-    return f"card {name} is out of service: {why}"
+    if why := link.out or _impossible(link):
+        return f"card {name} is out of service: {why}"
+    return "" if link.peer is not None else f"card {name} has no process"
+
+
+def _impossible(link: CardLink) -> str:
+    try:
+        if link.word is not None:
+            link.word.load()
+    except Integrity as error:
+        return error.reason
+    return ""
+
+
+def cards(guard: Guard, after: str | None) -> dict[str, Any]:
+    """The cards in the order of their places in the matrices: one page."""
+    first = after_index(after)
+    known = sorted(guard.book.register.cards.values(), key=lambda one: one.index)
+    rows, more = page((str(one.index), card(guard, one)) for one in known if one.index > first)
+    return {"cards": rows} | ({"next": more} if more is not None else {})
+
+
+def guests(guard: Guard, after: str | None) -> dict[str, Any]:
+    """The guests in the order of their places in the matrices: one page."""
+    first = after_index(after)
+    known = sorted(guard.book.register.users.values(), key=lambda one: one.index)
+    rows, more = page((str(one.index), guest(guard, one)) for one in known if one.index > first)
+    return {"guests": rows} | ({"next": more} if more is not None else {})
 
 
 def card(guard: Guard, known: Card) -> dict[str, Any]:
