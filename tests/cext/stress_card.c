@@ -1,9 +1,9 @@
 /*
- * card.c on threads: two workers, the card thread and a guard that revokes, answers and gives again, until enough has
+ * card.c on threads: two to eight workers, the card thread and a guard that revokes, answers and gives again, until enough has
  * happened, however busy the machine is.
  * Built with ThreadSanitizer by test_card_stress.py.
  *
- * usage: stress_card drain|abort|force ENOUGH SECONDS
+ * usage: stress_card drain|abort|force WORKERS ENOUGH SECONDS
  *
  * Ends when there were ENOUGH answers, turns and results that counted, ten of them discarded and ten steps cut short
  * where that is the mode (-DNAIVE: ten violations), or after SECONDS.
@@ -27,11 +27,12 @@
 #include "vec/card.h"
 #include "vec/status.h"
 
-enum { CARD_INDEX = 1, INSTANCE = 3, WORKERS = 2, POLLS = 4 };
+enum { CARD_INDEX = 1, INSTANCE = 3, WORKERS_MAX = 8, POLLS = 4 };
 
 static vec_card_word *word;
 static struct vec_matrices *matrices;
-static unsigned engine[WORKERS];
+static size_t workers;
+static unsigned engine[WORKERS_MAX];
 static atomic_int stop, forcing, draining;
 static atomic_long answers, counted, discarded, refused, turns, violations, cut_short;
 /* Odd from an answer until the right is given again; so it differs between any two grants. */
@@ -92,7 +93,7 @@ static void *run_card(void *unused)
                 sched_yield();
                 if (vec_card_down_begin(word, INSTANCE, &seen) == 0) {
                         if (atomic_load(&draining))
-                                for (size_t at = 0; at < WORKERS; at++)
+                                for (size_t at = 0; at < workers; at++)
                                         engine[at] = 0;
                         /* A wipe takes its time: long enough to be cut short. */
                         sched_yield();
@@ -146,13 +147,14 @@ static int enough(long wanted)
 
 int main(int argc, char **argv)
 {
-        pthread_t threads[WORKERS + 1];
+        pthread_t threads[WORKERS_MAX + 1];
         struct timespec end, now;
         uint64_t seen;
         int fd;
 
         matrices = calloc(1, sizeof *matrices);
-        if (argc != 4 || !matrices || vec_word_create(0, &fd, &word) < 0)
+        workers = argc == 5 ? (size_t)atoi(argv[2]) : 0;
+        if (workers < 1 || workers > WORKERS_MAX || !matrices || vec_word_create(0, &fd, &word) < 0)
                 return 2;
         atomic_store(&draining, strcmp(argv[1], "drain") == 0);
         atomic_store(&forcing, strcmp(argv[1], "force") == 0);
@@ -161,22 +163,22 @@ int main(int argc, char **argv)
         if (vec_card_connect(word) < 0 || vec_card_switch_begin(word, &seen) < 0 ||
             vec_card_switch_end(word, matrices, CARD_INDEX, INSTANCE, seen) < 0)
                 return 2;
-        for (size_t at = 0; at < WORKERS; at++)
+        for (size_t at = 0; at < workers; at++)
                 if (pthread_create(&threads[at], NULL, work, (void *)at))
                         return 2;
-        if (pthread_create(&threads[WORKERS], NULL, run_card, NULL))
+        if (pthread_create(&threads[workers], NULL, run_card, NULL))
                 return 2;
         clock_gettime(CLOCK_MONOTONIC, &end);
-        end.tv_sec += atoi(argv[3]);
+        end.tv_sec += atoi(argv[4]);
         do {
                 struct timespec nap = {.tv_nsec = 20000};
 
                 revoke();
                 nanosleep(&nap, NULL);
                 clock_gettime(CLOCK_MONOTONIC, &now);
-        } while (!enough(atol(argv[2])) && now.tv_sec < end.tv_sec);
+        } while (!enough(atol(argv[3])) && now.tv_sec < end.tv_sec);
         atomic_store(&stop, 1);
-        for (size_t at = 0; at <= WORKERS; at++)
+        for (size_t at = 0; at <= workers; at++)
                 pthread_join(threads[at], NULL);
         printf("violations=%ld answers=%ld turns=%ld counted=%ld discarded=%ld refused=%ld cut_short=%ld\n",
                atomic_load(&violations), atomic_load(&answers), atomic_load(&turns), atomic_load(&counted),

@@ -35,10 +35,11 @@ SCOPES = [
         120_000,
     ),
     pytest.param("RA", ("revoke-c", "revoke-r", "revoke-a-then-c", "guard-dies"), 400_000, marks=minutes),
-    pytest.param("RA", ("abort-a", "force-turn-killed", "force-over-down"), 1_000_000, marks=minutes),
+    pytest.param("RA", ("abort-a", "force-turn-killed", "force-over-down"), 1_000_000, marks=prove),
     pytest.param("RA", ("revoke-a-give-again", "revoke-r-give-again"), 1_900_000, marks=prove),
     pytest.param("RA", ("force-r-over-down",), 5_000_000, marks=prove),
-    pytest.param("RA", ("abort-c",), 1_000_000, marks=prove),
+    pytest.param("RA", ("abort-c",), 2_000_000, marks=prove),
+    pytest.param("RA", ("revoke-a-two-workers",), 3_900_000, marks=prove),
 ]
 SCENARIOS = 18
 
@@ -144,7 +145,7 @@ MUTANTS = {
         "stale",
     ),
 }
-QUICK = ("end leaves the generation", "no swap where i does not own the slot", "leave does not look at the generation")
+QUICK = ("end leaves the generation", "no swap where i does not own the slot")
 
 # One memory order weaker than it is: what is broken, the scenario, and the properties that RA sees broken there. On
 # x86 the compiler makes the same instructions of both, and TSO sees nothing.
@@ -222,8 +223,7 @@ def test_every_scenario_is_explored_under_both_models():
     known = re.findall(r'^        \{"([a-z-]+)"', text, re.MULTILINE)
     known.remove("abort-reply")
     assert len(known) == SCENARIOS and sorted(by_model["TSO"]) == sorted(known)
-    # Two workers, a card and a guard under RA are more than fits: said in docs/shm.md.
-    assert sorted([*by_model["RA"], "revoke-a-two-workers"]) == sorted(known)
+    assert sorted(by_model["RA"]) == sorted(known)
 
 
 @pytest.mark.parametrize("model", ["TSO", "RA"])
@@ -260,5 +260,5 @@ def test_the_word_alone_carries_the_order_of_the_cells(explorer, name):
     """Nothing rests on the order of a cell: known, and kept, for whoever reads cells without the word."""
     old, order = STRONGER_THAN_NEEDED[name]
     program = explorer(shm=[(old, old.replace(order, "__ATOMIC_RELAXED"))])
-    done = run(program, "RA", "revoke-a", "revoke-c", "force-switch", "switch-to-revoked", "switch-from-revoked")
+    done = run(program, "RA", "revoke-a", "force-switch", "switch-to-revoked", "switch-from-revoked")
     assert done.returncode == 0, done.stdout
