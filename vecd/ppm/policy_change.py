@@ -68,7 +68,7 @@ def plan(
                 Problem(
                     place or policy.place(""),
                     decision.reason,
-                    decision.next,
+                    decision.next or _again(str(request.object).partition(".")[0]),
                     decision.rule or request.rule,
                     decision.property or "type",
                 )
@@ -131,7 +131,7 @@ def _fixed(state: State, policy: Policy, identities: Mapping[str, bytes]) -> Ite
 def _kept(state: State, name: str, row: Any, identity: bytes | None) -> Iterator[Problem]:
     known = state.world[name]
     guest = known.owner if known.kind == INSTANCE else name
-    again = f"vecctl guest remove {guest}, vecctl policy apply, vecctl guest add {guest}"
+    again = _again(str(guest))
     if known.may != row.may:
         message = f"{known.words} may take {_levels(known.may)} for its life, and the policy says {_levels(row.may)}"
         yield Problem(row.place("may"), message, again, "R7", "virtual")
@@ -143,6 +143,11 @@ def _kept(state: State, name: str, row: Any, identity: bytes | None) -> Iterator
     if known.kind == USER and row.identity is not None and identity is not None and identity != row.identity:
         message = f"{known.words} has the id {identity.hex()}, and the policy says {row.identity.hex()}"
         yield Problem(row.place("id"), message, again, "policy")
+
+
+def _again(guest: str) -> str:
+    """How to change what is fixed for a life."""
+    return f"vecctl guest remove {guest}, vecctl policy apply, vecctl guest add {guest}"
 
 
 def _levels(may: Any) -> str:
@@ -163,7 +168,9 @@ def _requests(scratch: Monitor, policy: Policy, before: Policy | None) -> Iterat
                 yield from _taken(state, policy, instance, card)
     for user in ours:
         for row in policy.instances_of(str(user)):
-            if row.name in state.live and state.level[row.name] != row.level and row.level is not None:
+            # One that may never stand there has been told of.
+            moves = row.name in state.live and state.level[row.name] != row.level
+            if moves and row.level is not None and state.world[row.name].may == row.may:
                 yield requests.move("m", row.name, row.level), row.place("level")
     for user in ours:
         for row in policy.instances_of(str(user)):
