@@ -23,7 +23,7 @@ static int take_frames(struct vec_turn *turn, struct vec_conn *conn, uint32_t *b
                 if ((turn->count && *bytes + cost > VEC_BATCH_BYTES) || (taken && kept + room > TX_SIZE))
                         return 0;
                 if (pump->grid.strict && entry->frame.status == 0) {
-                        entry->ns = vec_cost_of(pump, entry->frame.header.op, cost);
+                        entry->ns = vec_cost_of_frame(pump, &entry->frame);
                         if (turn->ns + entry->ns > turn->room)
                                 return 0;
                         turn->ns += entry->ns;

@@ -135,14 +135,37 @@ done:
         return r;
 }
 
-uint64_t vec_cost_of(const vec_pump *pump, uint8_t op, uint64_t bytes)
+static uint64_t cost_of(const vec_pump *pump, uint8_t op, uint64_t bytes)
 {
         return op < COSTS ? pump->cost.request[op] + pump->cost.mib[op] * bytes / MIB : 0;
 }
 
+/* Of a slot what is there for one turn: it may begin late, and read first. */
+static uint64_t room_for_one(const vec_pump *pump)
+{
+        uint64_t room = (pump->grid.slot_ns - pump->grid.tail_ns) / 8 * 7;
+
+        return room > pump->cost.turn ? room - pump->cost.turn : 0;
+}
+
 uint64_t vec_cost_most(const vec_pump *pump, uint8_t op)
 {
-        uint64_t room = pump->grid.slot_ns - pump->grid.tail_ns, once = pump->cost.turn + pump->cost.request[op];
+        uint64_t room = room_for_one(pump), bytes;
 
-        return room > once ? (room - once) * MIB / pump->cost.mib[op] : 0;
+        if (op >= COSTS || !pump->cost.mib[op] || room <= pump->cost.request[op])
+                return 0;
+        bytes = (room - pump->cost.request[op]) * MIB / pump->cost.mib[op];
+        return bytes > REPLY_OVERHEAD ? bytes - REPLY_OVERHEAD : 0;
+}
+
+uint64_t vec_cost_of_frame(const vec_pump *pump, const struct vec_frame *frame)
+{
+        uint64_t body = vec_body_size(&frame->header), room = vec_reply_room(frame);
+
+        return cost_of(pump, frame->header.op, body > room ? body : room);
+}
+
+int vec_cost_fits(const vec_pump *pump, const struct vec_frame *frame)
+{
+        return vec_cost_of_frame(pump, frame) <= room_for_one(pump);
 }

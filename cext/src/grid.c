@@ -68,6 +68,18 @@ static void watch_everybody(vec_pump *pump)
         }
 }
 
+/* They are not looked at before they are taken into a batch, so each of them has to fit. */
+static int small_frames_fit(const vec_pump *pump)
+{
+        size_t count, n;
+        const struct vec_op_row *row = vec_op_rows(&count);
+
+        for (n = 0; n < count; n++)
+                if (pump->grid.slot_ns <= pump->grid.tail_ns || vec_cost_most(pump, row[n].number) < RX_SIZE)
+                        return 0;
+        return 1;
+}
+
 int vec_grid_set(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct vec_share *shares, uint32_t count,
                  uint16_t *round, uint32_t slots)
 {
@@ -82,7 +94,7 @@ int vec_grid_set(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct
                 grid->slot_us = slot_us;
                 grid->slot_ns = (uint64_t)slot_us * 1000;
                 grid->tail_ns = TAIL_NS + pump->cost.wipe;
-                if (grid->slot_ns <= grid->tail_ns || vec_cost_most(pump, VEC_OP_SHA256) < RX_SIZE) {
+                if (!small_frames_fit(pump)) {
                         *grid = before;
                         return -VEC_ETOOLARGE;
                 }

@@ -217,8 +217,10 @@ static void one_turn(vec_pump *pump)
 {
         struct vec_instance *instance = vec_fair_next(pump);
 
+        if (!instance)
+                return;
         vec_turn(pump, instance);
-        vec_fair_done(pump, instance, pump->last_request);
+        vec_fair_done(pump, instance);
         pump->idle_told = 0;
 }
 

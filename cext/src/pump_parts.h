@@ -240,12 +240,10 @@ void vec_record_now(vec_pump *pump, enum vec_audit_kind kind, uint32_t instance,
 
 /* The instance has a connection with a complete frame: it gets a turn. */
 void vec_ring_add(vec_pump *pump, struct vec_instance *instance);
-/* The instance whose deficit lets it go first; the ring is not empty. */
+/* The instance whose deficit lets it go first, or NULL. */
 struct vec_instance *vec_fair_next(vec_pump *pump);
 /* It had its turn: stays first, goes to the end, or leaves the ring. */
-void vec_fair_done(vec_pump *pump, struct vec_instance *instance, uint64_t now);
-/* A round of the slots of these instances, spread evenly: at ret, as many as their weights together. */
-void vec_round_build(const struct vec_share *shares, uint32_t count, uint16_t *ret, uint32_t slots);
+void vec_fair_done(vec_pump *pump, struct vec_instance *instance);
 
 /* ---- cost.c ---- */
 
@@ -259,8 +257,10 @@ struct vec_cost {
 };
 
 int vec_cost_measure(vec_pump *pump);
-uint64_t vec_cost_of(const vec_pump *pump, uint8_t op, uint64_t bytes);
-/* How many bytes of a request of this operation fit into a slot that begins with it. */
+uint64_t vec_cost_of_frame(const vec_pump *pump, const struct vec_frame *frame);
+/* Is a slot long enough for it? What does not fit now may fit into the next one. */
+int vec_cost_fits(const vec_pump *pump, const struct vec_frame *frame);
+/* How many bytes of data of a request of this operation fit into a slot. */
 uint64_t vec_cost_most(const vec_pump *pump, uint8_t op);
 
 /* ---- grid.c ---- */

@@ -123,7 +123,7 @@ static void start_large(vec_pump *pump, struct vec_conn *conn)
         if (frame.status < 0 || vec_body_size(&frame.header) + VEC_HEADER_SIZE <= RX_SIZE)
                 return;
         body = vec_body_size(&frame.header);
-        if (pump->grid.strict && body > vec_cost_most(pump, frame.header.op)) {
+        if (pump->grid.strict && !vec_cost_fits(pump, &frame)) {
                 refuse_large(pump, conn, &frame, body);
                 return;
         }

@@ -5,7 +5,7 @@
  * of its weight and has turns until that is used up; what a turn took is measured, from its start to the slot's owner
  * giving r back, and taken off. A turn is never cut, so a long one leaves a debt, and its instance is passed over until
  * it is paid. So what counts is time, not requests: large ones get no more of the card than small ones. Whoever
- * has nothing to ask for is not in the ring and costs nothing; it keeps no credit, and a debt no longer than the
+ * has nothing to ask for leaves the ring and costs nothing; it keeps no credit, and a debt no longer than the
  * time it stays away.
  *
  * Strict is a round of slots (grid.c): smooth weighted round robin, so that the slots of a heavy instance do not stand
@@ -45,6 +45,9 @@ static void leave(vec_pump *pump)
                 pump->ring_last = NULL;
         instance->ringed = 0;
         instance->ring_next = NULL;
+        if (instance->deficit > 0)
+                instance->deficit = 0;
+        instance->left_at = pump->last_request;
 }
 
 static void to_the_end(vec_pump *pump)
@@ -62,27 +65,32 @@ static void to_the_end(vec_pump *pump)
 struct vec_instance *vec_fair_next(vec_pump *pump)
 {
         /* Ends: each time round, everybody's deficit grows. */
-        while (pump->ring->deficit <= 0) {
-                pump->ring->deficit += (int64_t)QUANTUM_NS * pump->ring->weight;
+        while (pump->ring) {
+                if (!pump->ring->ready) {
+                        leave(pump);
+                        continue;
+                }
                 if (pump->ring->deficit <= 0)
-                        to_the_end(pump);
+                        pump->ring->deficit += (int64_t)QUANTUM_NS * pump->ring->weight;
+                if (pump->ring->deficit > 0)
+                        break;
+                to_the_end(pump);
         }
         return pump->ring;
 }
 
-void vec_fair_done(vec_pump *pump, struct vec_instance *instance, uint64_t now)
+void vec_fair_done(vec_pump *pump, struct vec_instance *instance)
 {
         if (instance->deficit < -DEBT_MAX_NS)
                 instance->deficit = -DEBT_MAX_NS;
-        if (instance->ready) {
-                if (instance->deficit <= 0)
-                        to_the_end(pump);
-                return;
-        }
-        leave(pump);
-        if (instance->deficit > 0)
-                instance->deficit = 0;
-        instance->left_at = now;
+        if (instance->deficit <= 0)
+                to_the_end(pump);
+        /*
+         * Beside others it stays until it is asked again: what is on its way to it, and was not read during its turn,
+         * may come in time for the rest of its time.
+         */
+        if (!pump->ring->ready && !pump->ring->ring_next)
+                leave(pump);
 }
 
 void vec_round_build(const struct vec_share *shares, uint32_t count, uint16_t *ret, uint32_t slots)

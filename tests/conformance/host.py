@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import sys
+import time
 from typing import Any
 
 from vecd.base import errors
@@ -20,23 +21,38 @@ from vecd.cards import api
 
 MAX = 1 << 20
 MASK = 0x5A
+MIB = 1 << 20
+# Seconds for a mebibyte, by kind of engine.
+PACES = {"-broken": 0.0, "-paced": 0.02}
 
 
-def broken(base: type) -> type:
-    """The same card with an engine that cannot prove a wipe after break_it()."""
+def broken(base: type, pace_s: float) -> type:
+    """The same card with an engine that takes pace_s for a mebibyte, cannot prove a wipe after break_it(), and takes
+    longer after slow_down()."""
     from vecd._card import ffi, lib
 
     class Broken(base):
         def _table(self) -> Any:
             table = ffi.new("struct vec_driver *", lib.vec_driver_soft()[0])
-            self.breaks = False
+            self.breaks, self.slow_s = False, 0.0
+            run = table.run
+
+            @ffi.callback("int(void *, const struct vec_work *, uint8_t *)")
+            def slowly(engine: Any, work: Any, reason: Any) -> int:
+                time.sleep(self.slow_s + pace_s * work.in_len / MIB)
+                return int(run(engine, work, reason))
+
+            table.run = slowly
             check = ffi.callback("int(void *)", lambda engine: -lib.VEC_EINTEGRITY if self.breaks else 0)
             table.wipe_check = check
-            self._keep = table, check
+            self._keep = table, check, slowly
             return table
 
         def break_it(self) -> None:
             self.breaks = True
+
+        def slow_down(self, ms: int) -> None:
+            self.slow_s = ms / 1000
 
     return Broken
 
@@ -100,8 +116,9 @@ def main(argv: list[str]) -> int:
     if module := os.environ.get("VEC_TEST_CARD_MODULE"):
         use_module(module)
     fd, driver, options = int(argv[0]), argv[1], json.loads(argv[2])
-    kind = api.load(driver.removesuffix("-broken"))
-    card = (broken(kind) if driver.endswith("-broken") else kind)(**options)
+    name, dash, engine = driver.partition("-")
+    kind = api.load(name)
+    card = (broken(kind, PACES[dash + engine]) if engine else kind)(**options)
     with socket.socket(fileno=fd) as peer, card:
         while True:
             packet, fds, _flags, _address = socket.recv_fds(peer, MAX, 8)

@@ -68,6 +68,7 @@ def test_between_turns_the_owner_holds_c_and_a_in_control(guard: Guard, guest: G
     until(at_rest, "the turn is over")
 
 
+@pytest.mark.parametrize("share", ["fair"], indirect=True)
 def test_residue_is_the_output_of_the_last_owner_until_clean(card: CardProcess, guard: Guard, guest: Guest) -> None:
     guest.ask(NULL, b"x")
     assert card.residue() == {"context": -1, "output": 1, "keys": [1]}

@@ -127,6 +127,8 @@ int vec_pump_quiesce(vec_pump *pump, uint32_t timeout_ms, uint8_t *ret_reason);
  */
 int vec_pump_schedule(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct vec_share *shares,
                       uint32_t count, uint32_t timeout_ms, uint8_t *ret_reason);
+/* The round of such a schedule, slot by slot: at ret, as many instances as their weights together make slots. */
+void vec_round_build(const struct vec_share *shares, uint32_t count, uint16_t *ret, uint32_t slots);
 /* Up to `most` instances that are named in the schedule or had a turn; *ret_count is how many there are. */
 int vec_pump_shares(vec_pump *pump, struct vec_grid_report *ret_grid, struct vec_share_report *ret, uint32_t most,
                     uint32_t *ret_count, uint32_t timeout_ms, uint8_t *ret_reason);
