@@ -184,13 +184,18 @@ def show(guard: Guard, after: str | None = None) -> dict[str, Any]:
         for link in guard.links.values():
             if not link.lock.locked():
                 observe(guard, link)
-    cells, more = page(_cells(guard, *(after or "").partition(" ")[::2]))
+    cells, more = page(_cells(guard, *(after or "").partition(" ")[::2]), _size)
     # Everything that lives has a cell, the manager's e*, and so its level on the page where its cells begin.
     levels = {str(one["object"]): state.level[one["object"]] for one in cells}
     if after is None:
         levels[MANAGER] = state.level[MANAGER]
     shown = {"manager": MANAGER, "p": state.levels.count, "levels": levels, "cells": cells}
     return shown | ({"next": more} if more is not None else {})
+
+
+def _size(cell: Mapping[str, str]) -> int:
+    """Of one cell in a packet, at most; names are ASCII."""
+    return 64 + len(cell["subject"]) + len(cell["object"])
 
 
 def _cells(guard: Guard, target_after: str, subject_after: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,5 +1,6 @@
 """The broker: what it gets when it says hello, and what it may ask about guests."""
 
+import asyncio
 import time
 from typing import Any
 
@@ -8,6 +9,9 @@ from vecd.base.errors import Busy, VecError
 from vecd.ppm.state import C
 from vecd.services.guard_parts.cards import relay
 from vecd.services.guard_parts.context import Guard
+
+# Listeners that are on their way to the broker at the same time: a thousand one by one would take a second.
+AT_ONCE = 32
 
 
 async def hello(guard: Guard, peer: ipc.Peer) -> dict[str, Any]:
@@ -28,8 +32,9 @@ def left(guard: Guard, peer: ipc.Peer) -> None:
 
 
 async def _supply(guard: Guard) -> None:
-    for name in list(guard.listeners):
-        await offer(guard, name)
+    names = list(guard.listeners)
+    for at in range(0, len(names), AT_ONCE):
+        await asyncio.gather(*(offer(guard, name) for name in names[at : at + AT_ONCE]))
     for link in list(guard.links.values()):
         await relay(guard, link)
 

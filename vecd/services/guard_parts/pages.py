@@ -4,7 +4,7 @@ A page is of one moment, the whole of several: what changes between two pages is
 what one question costs everybody else, which a whole answer at full scale would not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from vecd.base import packet
@@ -16,12 +16,14 @@ PAGE_BYTES = packet.PACKET_MAX // 2
 _Row = TypeVar("_Row", bound=Mapping[str, Any])
 
 
-def page(rows: Iterable[tuple[str, _Row]]) -> tuple[list[_Row], str | None]:
+def page(
+    rows: Iterable[tuple[str, _Row]], size_of: Callable[[_Row], int] = packet.size
+) -> tuple[list[_Row], str | None]:
     """The rows of one page, at least one; and the mark of the last of them, if there are more."""
     held: list[_Row] = []
     room, last = PAGE_BYTES, ""
     for mark, row in rows:
-        size = packet.size(row) + 1
+        size = size_of(row) + 1
         if held and size > room:
             return held, last
         held.append(row)
