@@ -6,6 +6,11 @@ Claims speak of marks, which the machines leave (machines.py); all begin with th
     ("done", run, user, card, K, sid, N_K)                              it took message 12
     ("active", machine, card, user, K, sid, N_K, alg, usage, handle)    the card took message 11
     ("holds", machine, card, user, K, sid)                              the card has K, staged or active
+    ("asked", run, user, card, sid, i, tag)                             it asked for a connection of instance i
+    ("attached", machine, user, card, sid, i, tag)                      the card took that, and waits for the tag
+    ("certified", machine, role, id, pkE, pkS)                          the authority's certificate of the id
+    ("registered", machine, user, kcv)                                  a key of the user, at the authority
+    ("enrolled", machine, role, id, pkE, pkS)                           the party took registration 4
 
 A claim is a function of the marks and the knowledge that yields what is wrong, in words.
 """
@@ -17,10 +22,13 @@ from itertools import combinations
 
 from .knowledge import Knowledge
 from .machines import Mark
-from .terms import Term, literal
+from .terms import Term, literal, name, public
 
 #: Whose private keys the attacker has not.
 USERS, CARDS = frozenset(map(literal, "AB")), frozenset(map(literal, "CH"))
+
+
+_KINDS = ("sent", "done", "active", "holds", "asked", "attached", "certified", "registered", "enrolled")
 
 
 class Marks:
@@ -28,9 +36,11 @@ class Marks:
 
     def __init__(self, marks: frozenset[Mark], past: frozenset[Mark] = frozenset()) -> None:
         whole = marks | past
-        self.sent, self.done, self.active, self.holds = (
-            [mark[2:] for mark in whole if mark[0] == kind] for kind in ("sent", "done", "active", "holds")
-        )
+        of: dict[str, list[Mark]] = {kind: [] for kind in _KINDS}
+        for mark in whole:
+            of[mark[0]].append(mark[2:])
+        self.sent, self.done, self.active, self.holds, self.asked, self.attached, *rest = of.values()
+        self.certified, self.registered, self.enrolled = rest
         self.done_now = [mark[2:] for mark in marks - past if mark[0] == "done"]
         #: What honest users sent to honest cards, and who did.
         self.owners: dict[Term, Term] = {key: user for user, card, key, *_ in self.sent if card in CARDS}
@@ -100,6 +110,59 @@ def nobody_elses(m: Marks, _: Knowledge) -> Iterator[str]:
     for card, user, key, sid in m.holds:
         if m.owners.get(key, user) is not user:
             yield f"{card!r} holds {key!r} for {user!r} in {sid!r}"
+
+
+@_claim("a card attaches a connection only as its user asked for it, for the user's own instance, and once for a run")
+def attaches(m: Marks, _: Knowledge) -> Iterator[str]:
+    asked = set(m.asked)
+    for mark in m.attached:
+        user, card, sid, i, _tag = mark
+        if user in USERS and mark not in asked:
+            yield f"{card!r} attached {i!r} to {sid!r} of {user!r}, which {user!r} did not ask for"
+        if repr(i) != f"i_{user!r}":
+            yield f"{card!r} attached {i!r} for {user!r}"
+    for one, two in combinations(m.attached, 2):
+        if one[2] is two[2]:
+            yield f"{one[2]!r} was attached twice"
+
+
+@_claim("what must follow READY is known to who asked and to the card alone")
+def tag_secret(m: Marks, knowledge: Knowledge) -> Iterator[str]:
+    for user, card, sid, _i, tag in m.asked:
+        if card in CARDS and knowledge.derives(tag):
+            yield f"the attacker knows the tag of {user!r} in {sid!r}"
+
+
+@_claim("a certificate of an honest party names its role and its keys; nobody else's has its signature key")
+def bound(m: Marks, _: Knowledge) -> Iterator[str]:
+    for role, of, seal, sign in m.certified:
+        if of in USERS | CARDS:
+            own = literal("user" if of in USERS else "card"), _key(of, "'"), _key(of)
+            if (role, seal, sign) != own:
+                yield f"{of!r} is certified as a {role!r} with {seal!r} and {sign!r}"
+        elif any(sign is _key(honest) for honest in USERS | CARDS):
+            yield f"{of!r} is certified with {sign!r}"
+        if of is literal("E") and role is not literal("user") or of is literal("X") and role is not literal("card"):
+            yield f"{of!r} is certified as a {role!r}"
+
+
+def _key(of: Term, half: str = "") -> Term:
+    return public(name(f"{of!r}{half}"))
+
+
+@_claim("of an honest user's keys the authority has what the user registered")
+def own_keys(m: Marks, _: Knowledge) -> Iterator[str]:
+    for user, kcv in m.registered:
+        if user in USERS and (kcv.kind != "mac" or repr(kcv.parts[0]) not in _OWN[repr(user)]):
+            yield f"{kcv!r} is registered as a key of {user!r}"
+
+
+_OWN = {"A": "KL", "B": "M"}
+
+
+@_claim("who is enrolled is certified as just that")
+def enrolled(m: Marks, _: Knowledge) -> Iterator[str]:
+    yield from (f"{what[1]!r} is enrolled and not certified so" for what in m.enrolled if what not in m.certified)
 
 
 def wrong(m: Marks, knowledge: Knowledge, claims: dict[str, Claim]) -> list[str]:

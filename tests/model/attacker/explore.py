@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 from .claims import CLAIMS, Claim, Marks, wrong
 from .knowledge import Knowledge
 from .machines import Move, Steps
 from .moves import OWN_PAIRS, Attacker, View
+from .registration import Registrant, Registration
 from .symbolic import term_of
 from .world import World
 
@@ -66,22 +66,12 @@ class _Knowledges:
 
 
 class Explorer:
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.attacker = Attacker(world)
+    """A stage with its machines, and an attacker that knows what to ask of each."""
+
+    def __init__(self, world: World | Registration, attacker: Attacker | Registrant) -> None:
+        self.world, self.attacker = world, attacker
         self.machines: tuple[Steps, ...] = world.machines
-        self.knowledges = _Knowledges(self.attacker, world.knowledge)
-        scope = world.scope
-        #: Of each machine: what of a view it is told, and who makes that.
-        self._asked: list[tuple[str, Callable[[View], Iterator[Move]]]] = [
-            *(("of_user", partial(self.attacker.to_user, run.user)) for run in scope.runs),
-            *(("of_card", partial(self.attacker.to_card, name)) for name in scope.cards),
-            ("of_authority", self.attacker.to_authority),
-        ]
-        #: Machine and event: no more of them than this, counted by what is drawn in each.
-        self._limits = {(len(self.machines) - 1, 3): ("sid", scope.ca_sessions)}
-        for which, card in enumerate(world.cards, len(scope.runs)):
-            self._limits[which, 1] = "n_c", card.drawn(0, "n_c") + scope.card_sessions
+        self.knowledges = _Knowledges(attacker, world.knowledge)
         self._enabled: dict[tuple, list[tuple[int, tuple, Move]]] = {}
         self._moves: dict[tuple, list[Move]] = {}
         self._judged: dict[tuple, bool] = {}
@@ -107,7 +97,7 @@ class Explorer:
                         if why := self._judge(after, larger, report):
                             report.wrong, report.path = why, self._path(parents, after)
                             return self._sum(report, parents)
-                        assert len(parents) <= most, f"{self.world.scope.name} has more than {most} states"
+                        assert len(parents) <= most, f"there are more than {most} states"
             layer = following
         return self._sum(report, parents)
 
@@ -115,7 +105,7 @@ class Explorer:
 
     def _steps(self, which: int, at: int, known: int) -> list[tuple[int, tuple, Move]]:
         """The moves that this machine accepts in this state, out of this knowledge."""
-        what, make = self._asked[which]
+        what, make = self.attacker.asked[which]
         view = self.knowledges.view(known)
         of = which, getattr(view, what)
         key = at, of
@@ -132,7 +122,7 @@ class Explorer:
 
     def _within(self, which: int, at: int, move: Move) -> bool:
         """There is room in the scope, and of moves that are alike this is the next."""
-        limit, machine = self._limits.get((which, move[0])), self.machines[which]
+        limit, machine = self.world.limits.get((which, move[0])), self.machines[which]
         if limit is None:
             return True
         if machine.drawn(at, limit[0]) >= limit[1]:
@@ -141,7 +131,7 @@ class Explorer:
         return not first or f"{limit[0]}[{first}]" in machine.nodes[at].drawn
 
     def _made(self, make: Callable[[View], Iterator[Move]], view: View, known: int) -> list[Move]:
-        """All moves of a view. The attacker has them from what it knows and nowhere else."""
+        """All moves of a view, and the attacker can make each of what it knows."""
         moves = list(dict.fromkeys(make(view)))
         derives = self.knowledges.all[known].derives
         for move in moves:

@@ -7,13 +7,15 @@ has to leave the machine as it was: that is checked at every one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
 from vecd.base.errors import VecError
+from vecd.protocol.authority import Authority
 from vecd.protocol.card import CardParty
 from vecd.protocol.identity import KeyRecord
 from vecd.protocol.messages import Message3, Sealed3, unpack
+from vecd.protocol.registration import Enrolment
 from vecd.protocol.user import UserRun
 
 from . import symbolic
@@ -160,23 +162,32 @@ class Steps:
             if not self.closed(machine):
                 raise ChangedByRefusal(f"{self.name} refused {move[0]} ({refusal}) and was changed") from None
             sent, marks = [], set()
-        lasting = {mark for mark in node.marks if mark[0] != "holds"} | marks
+        lasting = node.marks - self.holds(node.machine) | marks
         terms = tuple(map(term_of, sent))
         marks = frozenset(lasting | self.holds(machine))
         return Step(self._number(Node(machine, marks, self._chance.drawn, node.sent.union(terms))), terms)
 
 
 class UserSteps(Steps):
-    """One run of a user, which loads its key as soon as the card is verified."""
+    """One run of a user, which loads its key, if it has one to load, as soon as the card is verified."""
 
-    def __init__(self, name: str, run: UserRun, secret: bytes, record: KeyRecord, chance: Chance) -> None:
+    def __init__(self, name: str, run: UserRun, secret: bytes, record: KeyRecord | None, chance: Chance) -> None:
         self.secret, self._record = secret, record
         super().__init__(name, run, chance)
 
+    def draws(self, move: Move) -> tuple[str, str]:
+        return "ck", self.name
+
     def give(self, machine: UserRun, move: Move) -> tuple[list[bytes], set[Mark]]:
         event, message = move
+        if event == "ask":
+            asked = machine.attach(message, TICK)
+            what = machine._me.id, machine.id_c, machine.sid, message, asked.tag
+            return [asked.message], {("asked", self.name, *map(term_of, what))}
         if event == 6:
             machine.accept_verification(message, NOW, TICK)
+            if self._record is None:
+                return [], set()
             message7 = machine.load(bytes(bytearray(self.secret)), self._record, TICK)
             return [message7], {("sent", *self._what(machine), self._record.alg, self._record.usage)}
         number = machine.accept_loaded(message, NOW, TICK)
@@ -191,7 +202,9 @@ class UserSteps(Steps):
 
 
 class CardSteps(Steps):
-    """A card."""
+    """A card; `owners` are the instances that are connected to it, and their users."""
+
+    owners: Mapping[bytes, bytes] = {}
 
     def draws(self, move: Move) -> tuple[str, str]:
         event, message = move
@@ -206,6 +219,10 @@ class CardSteps(Steps):
         if event == 5:
             machine.verify_accept(message, NOW, TICK)
             return [], set()
+        if event == "attach":
+            a = machine.attach(message, self.owners, TICK)
+            what = a.id_u, machine.identity.id, a.sid, a.instance, a.tag
+            return [], {("attached", self.name, *map(term_of, what))}
         if event == 7:
             return [machine.key_load(message, TICK)[1]], set()
         key = machine.key_accept(message, NOW, TICK)
@@ -226,10 +243,29 @@ class CardSteps(Steps):
         return {("holds", self.name, me, *map(term_of, what)) for what in staged | active}
 
 
+class EnrolmentSteps(Steps):
+    """A party that registers."""
+
+    def give(self, machine: Enrolment, move: Move) -> tuple[list[bytes], set[Mark]]:
+        me = machine.accept(move[1], NOW, TICK)
+        what = me.role.encode(), me.id, me.keys.seal_key, me.keys.sign_key
+        return [], {("enrolled", self.name, *map(term_of, what))}
+
+
 class AuthoritySteps(Steps):
-    """The authority: messages 3 and 9, further keys, registration."""
+    """The authority: messages 3 and 9, further keys, registration. `insider` is the user for whom keys are added."""
 
     insider = b""
+
+    def holds(self, machine: Authority) -> set[Mark]:
+        tables = machine._register.tables
+        certified = {
+            ("certified", self.name, *map(term_of, (row.role.encode(), id_x, row.pkE, row.pkS)))
+            for id_x, row in tables["certificates"].items()
+        }
+        rows = ((id_u, row) for id_u, rows in tables["keys"].items() for row in rows)
+        keys = {("registered", self.name, term_of(id_u), term_of(row.kcv)) for id_u, row in rows}
+        return certified | keys
 
     def step(self, number: int, move: Move) -> Step | None:
         """As for all; ("key, 9", ..) is a registration of E and then message 9, if both are accepted."""

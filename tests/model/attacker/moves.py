@@ -11,14 +11,17 @@ Values that the attacker draws itself are named after what they answer, since al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 
 from vecd.protocol import user
 from vecd.protocol.encoding import enc, u32
 from vecd.protocol.messages import (
     M1,
     M2,
+    AttachContext,
+    AttachMessage,
+    AttachSigned,
     FromUser,
     K7Signed,
     K8Inner,
@@ -55,13 +58,15 @@ class View:
 
     def __init__(self, knowledge: Knowledge, by_authority: Term) -> None:
         signed = list(knowledge.of("sign"))
-        of = {label: [t for t in signed if label_of(t) == label] for label in ("v1", "v2", "k7", "k8", "ver")}
+        of = {label: [t for t in signed if label_of(t) == label] for label in ("v1", "v2", "k7", "k8", "attach", "ver")}
         self.statements = tuple(
             t for t in signed if t.parts[0] is by_authority and label_of(t) not in ("cert", "keyreg")
         )
         self.m1, self.m2, self.s7, self.s8 = (tuple(of[label]) for label in ("v1", "v2", "k7", "k8"))
         self.v = tuple(body_of(t) for t in of["ver"])
-        self.blobs = tuple(t for t in knowledge.of("aenc") if label_of(t) == "k7")
+        sealed = list(knowledge.of("aenc"))
+        self.s_attach = tuple(of["attach"])
+        self.blobs, self.cks = (tuple(t for t in sealed if label_of(t) == label) for label in ("k7", "attach"))
         self.keys = tuple(bytes_of(t) for t in knowledge.of("name") if repr(t) in "KLM")
         self.kcvs = tuple(t for t in knowledge.of("mac") if label_of(t) == "kcv")
 
@@ -71,7 +76,7 @@ class View:
 
     @cached_property
     def of_card(self) -> tuple:
-        return self.statements, self.v, self.blobs, self.s7, self.keys
+        return self.statements, self.v, self.blobs, self.s7, self.keys, self.cks, self.s_attach
 
     @cached_property
     def of_authority(self) -> tuple:
@@ -91,6 +96,12 @@ class Attacker:
         self.ids, self.keys = world.ids, world.keys
         self.ca_seal = self.keys["CA"].seal_key
         self._authority = symbolic.secrets("CA")[0]
+        #: Of each machine: what of a view it can be told, and who makes that.
+        self.asked: list[tuple[str, Callable[[View], Iterator[Move]]]] = [
+            *(("of_user", partial(self.to_user, run.user)) for run in world.scope.runs),
+            *(("of_card", partial(self.to_card, name)) for name in world.scope.cards),
+            ("of_authority", self.to_authority),
+        ]
         #: A key that it knows, as E registered it.
         self.record = world.parties["E"].registered[0]
 
@@ -106,6 +117,10 @@ class Attacker:
         for statement in view.statements:
             for sid in _sids(view):
                 yield 12, pack(ToSession(me, sid, seal(key, "k12", context(me, sid), _signed(statement))))
+
+        if self.world.scope.attach:
+            # This the user does by itself.
+            yield "ask", self.world.instances[name]
 
     # ---- to the card -----------------------------------------------------------------------------------------
 
@@ -133,6 +148,21 @@ class Attacker:
                         # An honest signature where there is one, else the attacker's own.
                         s = known.get(term_of(body)) or sign(self.keys["E"], "k7", body)
                         yield 7, pack(Message7(v.sid, self.ids[id_u], self.ids[id_c], ct, s))
+
+        if self.world.scope.attach:
+            yield from self._attaches(view, key)
+
+    def _attaches(self, view: View, key: bytes) -> Iterator[Move]:
+        plaintext = enc(symbolic.known("ck_E", 32))
+        known = {body_of(s): bytes_of(s) for s in view.s_attach}
+        names = [(u, c, i) for u in self.world.user_names for c in self.world.card_names for i in self.world.user_names]
+        for sid in _sids(view):
+            for id_u, id_c, i in names:
+                fields = sid, self.ids[id_u], self.ids[id_c], self.world.instances[i]
+                for ct in (*map(bytes_of, view.cks), seal(key, "attach", pack(AttachContext(*fields)), plaintext)):
+                    body = pack(AttachSigned(*fields, h(ct)))
+                    s = known.get(term_of(body)) or sign(self.keys["E"], "attach", body)
+                    yield "attach", pack(AttachMessage(*fields, ct, s))
 
     # ---- to the authority ------------------------------------------------------------------------------------
 

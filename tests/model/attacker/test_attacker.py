@@ -9,18 +9,18 @@ from vecd.protocol import card, suites
 
 from .claims import CLAIMS
 from .record import explored, kept, numbers
-from .scopes import FLOOR, SCOPES
+from .scopes import FLOOR, WORDS
 from .symbolic import perfect
 from .terms import literal
 from .trace import written
 from .without import ABLATIONS
 
-A, C, E = map(literal, "ACE")
+A, C, E, X = map(literal, "ACEX")
 # Who has a mark: ("1r small" in seconds, the others where they have the time).
-_QUICK, _MINUTES = ("1r small",), ("1r", "1ro", "1rk", "2r", "2s", "2rx", "2u")
+_QUICK, _MINUTES = ("1r small",), ("1r", "1ro", "1rk", "2r", "2s", "2rx", "2u", "1a", "2a", "reg E", "reg X")
 _MARKED = [
     pytest.param(name, marks=[] if name in _QUICK else pytest.mark.minutes if name in _MINUTES else pytest.mark.prove)
-    for name in SCOPES
+    for name in WORDS
 ]
 
 
@@ -34,8 +34,10 @@ def test_no_claim_is_broken_in_any_state(name):
     # The claims speak of something: A's run and the card finish together, and so does the insider's.
     done = {mark[2:] for mark in report.marks if mark[0] == "done"}
     active = {mark[2:] for mark in report.marks if mark[0] == "active"}
-    assert any((mark[1], mark[0], *mark[2:5]) in done for mark in active)
-    assert any(mark[1] is E for mark in active)
+    enrolled = {mark[3] for mark in report.marks if mark[0] == "enrolled"}
+    assert enrolled == {A, C} or any((mark[1], mark[0], *mark[2:5]) in done for mark in active)
+    certified = {mark[3] for mark in report.marks if mark[0] == "certified"}
+    assert enrolled and certified & {E, X} or any(mark[1] is E for mark in active)
 
 
 def of_broken(*, yes):
@@ -54,7 +56,7 @@ def test_what_is_needed_gives_an_attack_when_it_is_taken_out(ablation):
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("ablation", of_broken(yes=False))
 def test_what_is_said_to_be_redundant_gives_none(ablation):
-    for scope in (name for name in SCOPES if name not in ("2c", "3r")):
+    for scope in WORDS:
         world, report = ablation.explored(scope)
         assert not report.wrong, f"{scope}: {written(world, report)}"
 
@@ -68,7 +70,13 @@ def test_an_attack_is_found_at_once_and_reads_as_messages():
 
 def test_every_claim_is_broken_by_some_ablation_or_is_a_stronger_form_of_one_that_is():
     broken = {a.broken.__name__ for a in ABLATIONS if a.broken}
-    assert {check.__name__ for check in CLAIMS.values()} - broken == {"card_agrees", "nobody_elses"}
+    assert {check.__name__ for check in CLAIMS.values()} - broken == {
+        "card_agrees",
+        "nobody_elses",
+        "tag_secret",
+        "own_keys",
+        "enrolled",
+    }
 
 
 def test_a_machine_that_changes_when_it_refuses_is_noticed(monkeypatch):

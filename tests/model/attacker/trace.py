@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from .explore import Report
+from .explore import Explorer, Report
 from .symbolic import body_of, label_of, term_of
 from .terms import Term
-from .world import World
+from .world import Stage, World
 
 
 class _Names:
@@ -76,7 +76,8 @@ def _sealed(term: Term, n: _Names) -> str:
 
 def _7(term: Term, n: _Names) -> str:
     sid, id_u, id_c, ct, s = term.parts
-    under = ", ".join(n(part) for part in ct.parts[2].parts[1].parts)
+    info = ct.parts[2].parts[1]
+    under = ", ".join(n(part) for part in info.parts) if info.kind == "enc" else ""
     key, to = body_of(ct).parts[0], ct.parts[0].parts[0].parts[0].rstrip("'")
     sealed = f"{key!r} | {under}" if under else repr(key)
     return f"{n(sid)}, {id_u!r}, {id_c!r}, {{{sealed}}}_{to}, signed by {s.parts[0]!r}"
@@ -85,6 +86,26 @@ def _7(term: Term, n: _Names) -> str:
 def _8(term: Term, n: _Names) -> str:
     id_u, id_c, _alg, _usage, kcv, s8 = body_of(term.parts[1]).parts
     return f"[{n(term.parts[0])}, {id_u!r}, {id_c!r}, {_kcv(kcv)}]_{s8.parts[0]!r}"
+
+
+def _attach(term: Term, n: _Names) -> str:
+    sid, id_u, id_c, i, ct, s = term.parts
+    key, to = body_of(ct).parts[0], ct.parts[0].parts[0].parts[0].rstrip("'")
+    return f"{n(sid)}, {id_u!r}, {id_c!r}, {i!r}, {{{n(key)}}}_{to}, signed by {s.parts[0]!r}"
+
+
+def _r2(term: Term, n: _Names) -> str:
+    """R, who signed it and whose token it has."""
+    message1 = body_of(term.parts[1]).parts[1]
+    inner = message1.parts[2]
+    r, s, t = (body_of(inner) if inner.kind == "aenc" else inner).parts
+    role, id_x, seal, sign, *_ = r.parts
+    return f"{id_x!r} as a {role!r} with {seal!r}, {sign!r}; signed by {s.parts[0]!r}, under {t.parts[0]!r}"
+
+
+def _certificate(term: Term, n: _Names) -> str:
+    role, id_x, _id_d, seal, sign, *_ = body_of(body_of(term.parts[1]).parts[1]).parts
+    return f"C({id_x!r}, {role!r}, {seal!r}, {sign!r})"
 
 
 #: Of each event: how its message is written, and the number and writer of each of the answers.
@@ -97,21 +118,26 @@ _WRITTEN: dict[object, tuple[Callable, tuple]] = {
     9: (_8, (("10", _sealed), ("", None))),
     11: (_sealed, ()),
     12: (_sealed, ()),
+    "ask": (lambda term, n: repr(term), (("attach", _attach),)),
+    "attach": (_attach, ()),
+    "R2": (_r2, (("R3", _certificate),)),
+    "R4": (_certificate, ()),
 }
 
 
-def lines(world: World, report: Report) -> Iterator[str]:
+def lines(world: Stage, report: Report) -> Iterator[str]:
     """The trace of what is wrong in a report, one message a line."""
     n = _Names()
-    if world.scope.recorded:
-        told = "has forgotten it" if world.scope.recorded == "forgotten" else "still has it"
+    scope = world.scope if isinstance(world, World) else None
+    if scope and scope.recorded:
+        told = "has forgotten it" if scope.recorded == "forgotten" else "still has it"
         sid = next(mark[5] for mark in world.past if mark[0] == "done")
         number = next(mark[6] for mark in world.past if mark[0] == "done")
         n(sid), n(term_of(number.to_bytes(8, "big")))
         yield f"A and C had a session ({n(sid)}, N1), K was loaded, the attacker has its messages; C {told}"
-    names = {machine.name: repr(term_of(machine.nodes[0].machine._me.id)) for machine in world.started}
-    for name, run in zip(names, world.scope.runs, strict=True):
-        machine = next(m for m in world.started if m.name == name)
+    names = {m.name: run.user for m, run in zip(world.started, scope.runs, strict=True)} if scope else {}
+    for machine, run in zip(world.started, scope.runs, strict=True) if scope else ():
+        name = machine.name
         message1 = term_of(machine.nodes[0].machine.message1)
         yield f"{names[name]}: run {name} with {run.card} for {run.key}: 1 {_2(message1, n)}"
     for name, move, sent in report.path:
@@ -136,5 +162,5 @@ def _renamed(text: str, n: _Names) -> str:
     return text
 
 
-def written(world: World, report: Report) -> str:
-    return "\n".join(lines(world, report))
+def written(explored: Explorer, report: Report) -> str:
+    return "\n".join(lines(explored.world, report))
