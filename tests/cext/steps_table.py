@@ -15,6 +15,7 @@ Nobody is 0xFF. The causes of a refused take are a bit mask: every condition of 
 
 import struct
 from collections import deque
+from random import Random
 from typing import NamedTuple
 
 from tests.model.worlds import entities, made, requests
@@ -24,6 +25,7 @@ from vecd.ppm.state import BITS, CARD, CONTROL, FREE, IN_USE, INSTANCE, MANAGER,
 
 NOBODY = 0xFF
 LIMIT = 1 << 24
+EMPTY = (0, False, FREE, None)
 STATUS = {FREE: 0, CONTROL: 1, IN_USE: 2}
 
 # The order is that of enum kind in steps_card.c.
@@ -68,11 +70,12 @@ def operation(state, request):
     )
 
 
-def causes(state, request):
+def causes(state, request, known):
     """
     Which conditions of R2 or R4 fail: 1 M lacks it, 2 not connected, 4 the slot is not its own, 8 the level.
 
-    The rules name the first; each is asked for alone, with the others mended.
+    The rules name the first; each is asked for alone, with the others mended. `known` keeps the answers by what is
+    mended, so each is asked for once.
     """
     s, o = request.subject, request.object
     bit = BITS[{"R2": "a", "R4": "r"}[request.rule]]
@@ -82,13 +85,15 @@ def causes(state, request):
         Change("current", None, o, state.current.get(o), s),
         Change("level", None, o, state.level[o], state.level[s]),
     )
-    found = 0
-    for which in range(len(mend)):
-        others = tuple(change for at, change in enumerate(mend) if at != which and change.old != change.new)
-        state.apply(others)
-        found |= (decide(state, request).answer == NO) << which
-        state.undo(others)
-    return found
+    if (request, mend) not in known:
+        found = 0
+        for which in range(len(mend)):
+            others = tuple(change for at, change in enumerate(mend) if at != which and change.old != change.new)
+            state.apply(others)
+            found |= (decide(state, request).answer == NO) << which
+            state.undo(others)
+        known[request, mend] = found
+    return known[request, mend]
 
 
 def encode(state, instances, cards):
@@ -119,12 +124,20 @@ def table(state, asked):
     rows = [(request, operation(state, request)) for request in asked]
     rows = [(request, row) for request, row in rows if row]
     state = state.copy()
-    start = state.snapshot()
-    number, queue = {start: 0}, deque([start])
-    states, answers = bytearray(), []
+    # A state's name is the sum of random numbers, one a cell: quickly made from the one before.
+    random, cell = Random(20261121), {}
+
+    def cell_name(*what):
+        if what not in cell:
+            cell[what] = random.getrandbits(128) if what[3] not in EMPTY else 0
+        return cell[what]
+
+    number, queue = {0: 0}, deque([(0, state.snapshot())])
+    states, answers, known = bytearray(), [], {}
     seen = set()
     while queue:
-        state.restore(queue.popleft())
+        name, snapshot = queue.popleft()
+        state.restore(snapshot)
         here = len(seen)
         bits = encode(state, instances, cards)
         assert bits not in seen, "two states that the shared memory cannot tell apart"
@@ -135,16 +148,18 @@ def table(state, asked):
             assert decision.answer in (YES, NO), decision
             after, why = here, 0
             if decision.changes:
-                state.apply(decision.changes)
-                snapshot = state.snapshot()
-                state.undo(decision.changes)
-                if snapshot not in number:
-                    number[snapshot] = len(number)
-                    queue.append(snapshot)
-                after = number[snapshot]
+                other = name
+                for table, s, o, old, new in decision.changes:
+                    other ^= cell_name(table, s, o, old) ^ cell_name(table, s, o, new)
+                if other not in number:
+                    state.apply(decision.changes)
+                    number[other] = len(number)
+                    queue.append((other, state.snapshot()))
+                    state.undo(decision.changes)
+                after = number[other]
                 assert after < LIMIT
             elif decision.answer == NO and row[0] == "take":
-                why = causes(state, request)
+                why = causes(state, request, known)
                 assert why, "a refusal without a cause"
             answers.append(after | (decision.answer == YES) << 24 | why << 26)
     head = struct.pack("<8s5I", b"VECSTEPS", len(instances), len(cards), len(rows), len(seen), len(bits))

@@ -25,7 +25,7 @@ def run(program, *args):
     "rounds",
     [
         24,
-        pytest.param(400, marks=pytest.mark.minutes),
+        pytest.param(200, marks=pytest.mark.minutes),
         pytest.param(6000, marks=(pytest.mark.prove, pytest.mark.limit(1800))),
     ],
 )
