@@ -1,7 +1,7 @@
 """
 The Z3 form against vecd.ppm: every request in every given state, the answer of three and the whole next state.
 
-Of the form the very terms of the proof are evaluated (`finite`); of vecd.ppm, `decide` and the changes of its decisions.
+Of the form the very terms of the proof are evaluated (`finite`); of vecd.ppm, `decide` and what its decisions change.
 """
 
 import itertools
@@ -197,8 +197,8 @@ def _first(states, mask):
 
 def property_differences(states, each):
     """
-    Where a property in Z3 and the predicate of vecd.ppm differ on `states`. `each` gives the real states again, in the same
-    order. Returns the names, and the number of states that are secure.
+    Where a property in Z3 and the predicate of vecd.ppm differ on `states`; `each` gives the real states again, in the
+    same order. Returns the names, and the number of states that are secure.
     """
     real = dict.fromkeys(PROPERTIES, 0)
     for number, state in enumerate(each):
@@ -210,16 +210,14 @@ def property_differences(states, each):
     secure = states.full
     for mask in found.values():
         secure &= mask
-    wrong = [
-        f"{name}: {_first(states, found[name] ^ real[name])}" for name in PROPERTIES if found[name] ^ real[name]
-    ]
+    wrong = [f"{name}: {_first(states, found[name] ^ real[name])}" for name in PROPERTIES if found[name] ^ real[name]]
     return wrong, secure.bit_count()
 
 
 def observe_all(rng, count):
     """
-    Random observations of cards in random secure states: the form and Monitor.observe_card agree whether it is believed,
-    and on every cell. Returns how many are believed and how many are not; AssertionError when they differ.
+    Random observations of cards in random secure states: the form and Monitor.observe_card agree whether it is
+    believed, and on every cell. Returns how many are believed and how many not; AssertionError when they differ.
     """
     v = any_state()
     step = observation.Observation().step(v)

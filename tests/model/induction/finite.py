@@ -1,9 +1,9 @@
 """
 Z3 terms, evaluated on many states of vecd.ppm at once.
 
-A term is walked once and becomes a closure. What it gives is sliced: a truth value is a number whose bit n says whether it is true
-in state n, any other value is a dict from the values that occur to the states in which they do. So one evaluation answers
-for all states, and nothing of a term is left out or rewritten: what is proved is what is evaluated.
+A term is walked once and becomes a closure. What it gives is sliced: a truth value is a number whose bit n says
+whether it is true in state n, any other value is a dict from the values that occur to the states in which they do.
+So one evaluation answers for all states, and nothing of a term is left out or rewritten: what is proved is evaluated.
 """
 
 from itertools import product
@@ -21,7 +21,7 @@ DEFAULTS = {"f": 0, "st": real.FREE, "cur": None, "ctx": None, "out": None}
 """What is in a cell that is empty; where it is not in here, False."""
 
 _BOOL = z3.BoolSort()
-_ROWS = {"live": "live", "level": "f", "status": "st", "current": "cur", "context": "ctx", "output": "out", "key": "key"}
+_ROWS = {"live": "live", "level": "f", "status": "st", "current": "cur", "context": "ctx", "output": "out"}
 
 
 class States:

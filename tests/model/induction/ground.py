@@ -1,16 +1,17 @@
 """
 The same terms over a world of a known size: quantifiers become conjunctions, and Z3 finds states.
 
-What holds for any size is proved in `prove`; here are examples: a secure state in which a transition is enabled, and the
-counter-models of planted defects. The world is all there is, so what is found is a model of the unbounded terms as well.
+What holds for any size is proved in `prove`; here are examples: a secure state in which a transition is enabled, and
+the counter-models of planted defects. The world is all there is, so what is found is a model of the terms as they are.
 """
 
 from itertools import product
 
 import z3
 
+from tests.model.induction.observation import CONTEXT, CURRENT, OUTPUT
 from tests.model.induction.properties import GROUPS, SECURE
-from tests.model.induction.steps import DEFAULT, LEVEL, NEXT, TO, O, S
+from tests.model.induction.steps import DEFAULT, LEVEL, NEXT, OBJECT, SUBJECT, TO
 from tests.model.induction.terms import (
     CARD,
     INSTANCE,
@@ -48,12 +49,12 @@ class Ground:
         self.fixed = [(kind(self.things[x]), kinds[x]) for x in self.things]
         self.fixed += [(own(x), self.things[INSTANCES.get(name, "nobody")]) for name, x in self.things.items()]
         self.fixed += [
-            (may(x, z3.IntVal(n)), z3.BoolVal(n in self._levels(name))) for name, x in self.things.items() for n in self.numbers
+            (may(x, z3.IntVal(n)), z3.BoolVal(n in self._levels(name)))
+            for name, x in self.things.items()
+            for n in self.numbers
         ]
         self.fixed += [(p, z3.IntVal(LEVELS))]
-        self.fixed += [
-            (x == y, z3.BoolVal(False)) for x, y in product(self.things.values(), repeat=2) if not x.eq(y)
-        ]
+        self.fixed += [(x == y, z3.BoolVal(False)) for x, y in product(self.things.values(), repeat=2) if not x.eq(y)]
         self.v = any_state()
         self.solver = z3.Solver()
         self.solver.add(*self._closed(), *(self.of(formula) for formula in axioms().values()))
@@ -69,7 +70,7 @@ class Ground:
 
     def _closed(self):
         """The world is all there is."""
-        inside = [S, O, TO, NEXT]
+        inside = [SUBJECT, OBJECT, TO, NEXT, CURRENT, CONTEXT, OUTPUT]
         for x in self.things.values():
             inside += [self.v.cur(x), self.v.ctx(x), self.v.out(x)]
         for term in inside:
@@ -140,12 +141,16 @@ class Ground:
         s, o = names[transition.subject], names[transition.object]
         meant = [(s, o, "a" if o == "k" else "A", n) for n in ("nobody", "b")]
         wrong = [("A", "b", "A", "nobody"), (s, o, "c", "nobody"), (s, o, "B", "nobody"), (s, o, "a", "l")]
-        wrong += [(s, x, s, "nobody") for x in ("a", "A", "m", "k")] + [(x, o, s, "nobody") for x in ("b", "A", "m", "l")]
+        wrong += [(s, x, s, "nobody") for x in ("a", "A", "m", "k")]
+        wrong += [(x, o, s, "nobody") for x in ("b", "A", "m", "l")]
         for chosen in dict.fromkeys([*meant, *wrong]):
-            yield [(constant, self.things[name]) for constant, name in zip((S, O, TO, NEXT), chosen, strict=True)]
+            yield [
+                (constant, self.things[name])
+                for constant, name in zip((SUBJECT, OBJECT, TO, NEXT), chosen, strict=True)
+            ]
 
-    def real(self, model):
-        """The state and the request of a model as those of vecd.ppm; rule and attribute are not in it."""
+    def real(self, model, v=None):
+        """A state (by default that before the step) and the request, in vecd.ppm, but for rule and attribute."""
         state = real.State(Levels(LEVELS))
         for user in USERS:
             state.name(user, real.USER)
@@ -153,9 +158,11 @@ class Ground:
             state.name(instance, real.INSTANCE, user)
         for card in CARDS:
             state.name(card, real.CARD)
-        state.restore(self._cells(model))
+        state.restore(self._cells(model, v or self.v))
         level = None if z3.is_true(model.eval(DEFAULT)) else model.eval(LEVEL, model_completion=True).as_long()
-        keys = {name: self._value(model, term) for name, term in (("s", S), ("o", O), ("to", TO), ("next", NEXT))}
+        keys = {
+            name: self._value(model, term) for name, term in (("s", SUBJECT), ("o", OBJECT), ("to", TO), ("next", NEXT))
+        }
         return state, Request("", keys["s"], keys["o"], to=keys["to"], level=level, next=keys["next"])
 
     def _value(self, model, term):
@@ -168,11 +175,11 @@ class Ground:
             return found.as_long()
         return z3.is_true(found) if z3.is_bool(found) else str(found)
 
-    def _cells(self, model):
+    def _cells(self, model, v):
         names = [name for name in self.things if name != "nobody"]
 
         def value(table, *place):
-            return self._value(model, self.v.tables[table](*(self.things[x] for x in place)))
+            return self._value(model, v.tables[table](*(self.things[x] for x in place)))
 
         rows = {"live": "live", "f": "level", "st": "status", "cur": "current", "ctx": "context", "out": "output"}
         for x in names:

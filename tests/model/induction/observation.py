@@ -1,9 +1,9 @@
 """
 What the guard believes of a card: Monitor.observe_card of vecd/ppm/monitor.py, in Z3.
 
-A card performs R2, R4, R6, R11 and R12 of its slot owner, and its operations, in its own word; the guard takes the result
-into the state if no rule forbids it. So this is a transition like the rules: whatever a card shows, what was secure stays so.
-The ghost is not looked at: an observation moves no data, it is told what moved.
+A card performs R2, R4, R6, R11 and R12 of its slot owner, and its operations, in its own word; the guard takes the
+result into the state if no rule forbids it. So this is a transition like the rules: whatever a card shows, what was
+secure stays so. The ghost is not looked at: an observation moves no data, it is told what moved.
 """
 
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import z3
 
 from tests.model.induction.rules import NO, Ask, Effect, Guard, cell
-from tests.model.induction.steps import O, same, stepped
+from tests.model.induction.steps import OBJECT, Transition, same, stepped
 from tests.model.induction.terms import (
     CARD,
     FREE,
@@ -29,6 +29,7 @@ from tests.model.induction.terms import (
     p,
     some,
 )
+from vecd.ppm import state as real
 
 And, Or, Not, Implies, If = z3.And, z3.Or, z3.Not, z3.Implies, z3.If
 
@@ -41,16 +42,22 @@ KEY = z3.Function("seen key", Thing, Bool)
 
 
 class Observation(NamedTuple):
-    """The transition; the object of the request is the card."""
+    """The transition, as steps.Transition; the object of the request is the card, and the subject is nothing."""
 
     edit: Any = same
+    rule: str = "observation"
+    subject: str = real.MANAGER
+    object: str = real.CARD
+    variant: str = ""
     name: str = "observation of a card"
 
-    def step(self, v):
-        return stepped(v, self.edit(list(_observed(v, O))))
+    def parts(self, v):
+        return self.edit(list(_observed(v, OBJECT)))
 
-    def without(self, *words):
-        return self._replace(edit=lambda parts: [part for part in self.edit(parts) if part.words not in words])
+    def step(self, v):
+        return stepped(v, self.parts(v))
+
+    without = Transition.without
 
 
 def _observed(v, k):

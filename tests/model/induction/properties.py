@@ -1,5 +1,5 @@
 """
-The ten properties of vecd/ppm/properties.py in Z3, in its order and with its names, what else is kept, and what follows.
+The ten properties of vecd/ppm/properties.py in Z3, in its order and by its names; what else is kept; what follows.
 
 Equal to the predicates on every state of vecd.ppm, secure or not: tests/model/induction/test_differential.py.
 """
@@ -37,9 +37,7 @@ def live_card(v, k):
 
 def simple_security(v):
     """1."""
-    return every(
-        lambda s, o: Implies(v.b(s, o, "rw"), And(v.b(s, o, "c"), v.f(s) != 0, dominates(v.f(s), v.f(o))))
-    )
+    return every(lambda s, o: Implies(v.b(s, o, "rw"), And(v.b(s, o, "c"), v.f(s) != 0, dominates(v.f(s), v.f(o)))))
 
 
 def star(v):
@@ -239,9 +237,7 @@ CONSEQUENCES = {
             And(
                 v.f(x) == 0,
                 *(Not(matrix(*cell, LETTERS)) for matrix in (v.M, v.b) for cell in ((x, y), (y, x))),
-                Implies(
-                    kind(x) == CARD, And(v.st(x) == FREE, v.cur(x) == nobody, v.clean(x), Not(v.key(y, x)))
-                ),
+                Implies(kind(x) == CARD, And(v.st(x) == FREE, v.cur(x) == nobody, v.clean(x), Not(v.key(y, x)))),
                 Implies(kind(y) == CARD, And(v.cur(y) != x, v.ctx(y) != x, v.out(y) != x, Not(v.key(x, y)))),
             ),
         )

@@ -1,8 +1,8 @@
 """
 The obligations: no transition leaves what is secure.
 
-For a transition and a group of properties: World, Secure(v), what is asked and the guards, and not group(v') - and Z3 says
-that there is no such state. Where group(v') is the very same term as group(v), nothing has to be asked.
+For a transition and a group of properties: World, Secure(v), what is asked and the guards, and not group(v'), and Z3
+says that there is no such state. Where group(v') is the very same term as group(v), nothing has to be asked.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import z3
 
 from tests.model.induction.properties import GROUPS, SECURE
-from tests.model.induction.steps import O, S
+from tests.model.induction.steps import OBJECT, SUBJECT
 from tests.model.induction.terms import any_state, world
 
 LIMIT_MS = 20_000
@@ -28,7 +28,7 @@ class Obligation(NamedTuple):
 
 def assumed(v, group=""):
     """What may be assumed of the state before."""
-    return [*world().values(), *(GROUPS[name](v) for name in SECURE), *([GROUPS["taint"](v)] if group == "taint" else [])]
+    return [*world().values(), *(GROUPS[name](v) for name in (*SECURE, *(["taint"] if group == "taint" else [])))]
 
 
 def solver(v, group="", limit=LIMIT_MS):
@@ -57,7 +57,7 @@ def obligations(transition, groups=GROUPS, limit=LIMIT_MS):
 
 def _mentioned(v):
     """The cell c of the request is called by a name, so that Z3 has that term to look at: this assumes nothing."""
-    return [z3.Bool("c is held") == v.b(S, O, "c")]
+    return [z3.Bool("c is held") == v.b(SUBJECT, OBJECT, "c")]
 
 
 def _valid(asked, formula):

@@ -7,9 +7,9 @@ A rule is a generator of what it asks and does, in a state v and for a request q
     Guard    a condition of the rule: if it fails, the answer is no.
     Effect   cells of one table that a yes changes: where, and to what. All are read in the state before.
 
-An answer that is no yes changes nothing. `RULES` is the one table: for a rule the pairs of kinds that it is for, and its
-variants there (attributes; up and down). What is not in it is `?`. Effects of the ghost tables say what the operations move
-and what `Decision.wipes` overwrites.
+An answer that is no yes changes nothing. `RULES` is the one table: for a rule the pairs of kinds that it is for, and
+its variants there (attributes; up and down). What is not in it is `?`. Effects of the ghost tables say what the
+operations move and what `Decision.wipes` overwrites.
 """
 
 from typing import Any, NamedTuple
@@ -230,9 +230,7 @@ def destroy(v, q):
 def _free(v, q):
     o = q.object
     if q.object_kind == real.USER:
-        yield Guard(
-            "no live instance", every(lambda i: Not(And(kind(i) == INSTANCE, own(i) == o, v.live(i))))
-        )
+        yield Guard("no live instance", every(lambda i: Not(And(kind(i) == INSTANCE, own(i) == o, v.live(i)))))
     elif q.object_kind == real.INSTANCE:
         yield Guard("its user holds nothing on it", Not(v.b(own(o), o, LETTERS)))
         named = {
@@ -342,9 +340,7 @@ def switch(v, q):
     yield Guard("not free", v.st(k) != FREE)
     follower = If(And(q.next != nobody, v.b(q.next, k, "c")), q.next, nobody)
     for x in "rwa":
-        yield Effect(
-            f"nobody holds {x}", f"b.{x}", lambda i, o: And(o == k, kind(i) == INSTANCE), lambda *_: NO
-        )
+        yield Effect(f"nobody holds {x}", f"b.{x}", lambda i, o: And(o == k, kind(i) == INSTANCE), lambda *_: NO)
     yield cell("ctx is nobody", "ctx", k, becomes=nobody)
     yield cell("out is nobody", "out", k, becomes=nobody)
     yield cell("cur is next", "cur", k, becomes=follower)
@@ -375,7 +371,7 @@ def submit(v, q):
     yield Guard("has a key slot", v.key(i, k))
     yield cell("ctx is i", "ctx", k, becomes=i)
     yield column(
-        "data and key into the engine", "engine", k, becomes=lambda x: Or(v.engine(k, x), v.memory(i, x), v.slot(i, k, x))
+        "data and key into it", "engine", k, becomes=lambda x: Or(v.engine(k, x), v.memory(i, x), v.slot(i, k, x))
     )
 
 

@@ -79,9 +79,8 @@ def _card(rng, state, k):
     state._current(None, k, current)
     state._output(None, k, output)
     state._context(None, k, context)
-    state._level(
-        None, k, USING if status == IN_USE else state.level[current] if current else rng.choice(sorted(state.levels.instance))
-    )
+    level = state.level[current] if current else rng.choice(sorted(state.levels.instance))
+    state._level(None, k, USING if status == IN_USE else level)
     for i in mapped:
         state._b(i, k, _held(rng, state, i, k, True) if i == current else C)
         if rng.random() < 0.5:
@@ -146,7 +145,8 @@ def observation(rng, state):
 
 def request(rng, state):
     """Any request at all: of the right kinds for the most part, else of any thing, level and attribute."""
-    rule = rng.choice([name for name in RULES for _ in range(4 if name in ("R6", "R7", "R8", "R10", "R11", "R12") else 1)])
+    often = ("R6", "R7", "R8", "R10", "R11", "R12")
+    rule = rng.choice([*RULES, *(often * 3)])
     wild = rng.random() < 0.15
     things = [*state.world, None, "zz"]
 

@@ -14,7 +14,7 @@ from tests.model.induction.terms import KINDS, Bool, Int, State, Thing, kind
 from vecd.ppm import state as real
 
 # What is asked, whoever asks: one request, of which a transition takes what it needs.
-S, O, TO, NEXT = (z3.Const(name, Thing) for name in ("subject", "object", "to", "next"))
+SUBJECT, OBJECT, TO, NEXT = (z3.Const(name, Thing) for name in ("subject", "object", "to", "next"))
 LEVEL, DEFAULT = z3.Const("level", Int), z3.Const("default", Bool)
 
 
@@ -55,8 +55,8 @@ class Transition(NamedTuple):
     def parts(self, v):
         pairs, creates, function = RULES[self.rule]
         q = Request(
-            S,
-            O,
+            SUBJECT,
+            OBJECT,
             TO,
             LEVEL,
             DEFAULT,
@@ -67,10 +67,10 @@ class Transition(NamedTuple):
             object_kind=self.object,
         )
         parts = [
-            Ask(f"the subject is of kind {self.subject}", kind(S) == KINDS[self.subject]),
-            Ask(f"the object is of kind {self.object}", kind(O) == KINDS[self.object]),
-            Ask("the subject is live", v.live(S)),
-            *([] if creates else [Ask("the object is live", v.live(O))]),
+            Ask(f"the subject is of kind {self.subject}", kind(SUBJECT) == KINDS[self.subject]),
+            Ask(f"the object is of kind {self.object}", kind(OBJECT) == KINDS[self.object]),
+            Ask("the subject is live", v.live(SUBJECT)),
+            *([] if creates else [Ask("the object is live", v.live(OBJECT))]),
             *function(v, q),
         ]
         return self.edit(parts)
@@ -135,4 +135,3 @@ def _once(function):
         return made[key][0]
 
     return remembered
-

@@ -61,8 +61,8 @@ def every(body, *where, by=None):
     """
     For all things, named as the parameters of `body`; `where` are sorts other than Thing, for the last ones.
 
-    `by` has no meaning, it is advice to Z3: alternatives of terms, and where all of one are there, the formula is looked at.
-    Without it Z3 may follow own(own(own(x))) for ever.
+    `by` has no meaning, it is advice to Z3: alternatives of terms, and where all of one are there, the formula is
+    looked at. Without it Z3 may follow own(own(own(x))) for ever.
     """
     bound = _bound(body, where)
     looked_at = []
@@ -151,18 +151,17 @@ def world():
         "at least four levels": p >= 4,
         "one manager": every(lambda x: (kind(x) == MANAGER) == (x == m)),
         "nobody is no thing": kind(nobody) == NOTHING,
-        "an instance has a user": every(
-            lambda i: z3.Implies(kind(i) == INSTANCE, kind(own(i)) == USER), by=lambda i: [own(i)]
+        "an instance has a user, and nothing else has": every(
+            lambda x: z3.If(kind(x) == INSTANCE, kind(own(x)) == USER, own(x) == nobody), by=lambda x: [own(x)]
         ),
+        "f_v of what is in no world": every(lambda x, n: z3.Implies(kind(x) == NOTHING, z3.Not(may(x, n))), Int),
         "f_v of the manager": every(lambda n: may(m, n) == (n == TOP), Int),
         "f_v of users and instances": every(
             lambda x, n: z3.Implies(z3.And(z3.Or(kind(x) == USER, kind(x) == INSTANCE), may(x, n)), instance_level(n)),
             Int,
         ),
         "f_v of cards": every(
-            lambda k, n: z3.Implies(
-                kind(k) == CARD, may(k, n) == z3.Or(n == USING, n == p, instance_level(n))
-            ),
+            lambda k, n: z3.Implies(kind(k) == CARD, may(k, n) == z3.Or(n == USING, n == p, instance_level(n))),
             Int,
         ),
     }

@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
+from tests.model import explored
 from tests.model import test_exploration as worlds
 from tests.model import test_mutants as mutants
-from tests.model.explore import explore
 from tests.model.induction import scrambled
 from tests.model.induction.differential import Form, ask_all, differences, observe_all, property_differences
 from tests.model.induction.finite import Term
@@ -26,11 +26,6 @@ SEED = 20
 @cache
 def form():
     return Form()
-
-
-@cache
-def reached(world):
-    return explore(*world())
 
 
 def every_request(state):
@@ -56,7 +51,7 @@ def every_request(state):
 
 def compared(world, every):
     """Nothing differs in every `every`-th reachable state of a world, for every request; (states, requests)."""
-    found = reached(world)
+    found = explored.reached(world)
     state, snapshots = found.state, found.snapshots[::every]
     asked = every_request(state)
     states, answers = ask_all(state, snapshots, asked)
@@ -104,7 +99,7 @@ def many_random_states(rounds, count, asked):
 
 
 def test_the_form_gives_the_answers_and_the_states_of_the_rules_in_a_small_world():
-    states, asked = compared(worlds.come_and_go_alone, 25)
+    states, asked = compared(explored.come_and_go_alone, 25)
     assert states >= 80 and asked >= 150
 
 
@@ -119,24 +114,24 @@ def test_the_form_gives_the_answers_and_the_states_of_the_rules_in_random_states
 @pytest.mark.minutes
 @pytest.mark.limit(600)
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.__name__)
-def test_the_form_is_the_rules_in_every_fortieth_reachable_state_for_every_request(world):
-    states, asked = compared(world, 40)
+def test_the_form_is_the_rules_in_every_sixtieth_reachable_state_for_every_request(world):
+    states, asked = compared(world, 60)
     print(f"{world.__name__}: {states} states, {asked} requests in each")
-    assert states >= worlds.SIZES[world] // 40 and asked > 150
+    assert states >= worlds.SIZES[world] // 60 and asked > 150
 
 
 @pytest.mark.minutes
 @pytest.mark.limit(600)
 def test_the_form_is_the_rules_in_random_states_secure_or_not():
-    good, bad, yes = many_random_states(4, 200, 150)
-    assert good >= 800 and bad >= 600 and yes > 40_000
+    good, bad, yes = many_random_states(3, 200, 120)
+    assert good >= 600 and bad >= 500 and yes > 25_000
 
 
 @pytest.mark.minutes
 def test_an_observation_is_what_the_monitor_makes_of_it():
-    believed, refused = observe_all(random.Random(SEED), 3000)
+    believed, refused = observe_all(random.Random(SEED), 2000)
     print(f"{believed} observations believed, {refused} refused")
-    assert believed > 300 and refused > 1000
+    assert believed > 200 and refused > 700
 
 
 # A rule of vecd.ppm that forgets what it writes to one table.
@@ -184,12 +179,12 @@ FORGETS = [
 ]
 
 
-def noticed(decide, rules):
-    """Requests of these rules, in random secure states: the first difference, or nothing."""
+def noticed(decide, rules, make=scrambled.secure):
+    """Requests of these rules, in random states: the first difference, or nothing."""
     rng = random.Random(SEED)
     for _ in range(12):
         state = scrambled.world(rng)
-        snapshots = [scrambled.secure(rng, state) for _ in range(40)]
+        snapshots = [make(rng, state) for _ in range(40)]
         wanted = [r for r in (scrambled.request(rng, state) for _ in range(300)) if r.rule in rules]
         ghosts = [scrambled.ghost(rng, state) for _ in snapshots]
         states, answers = ask_all(state, snapshots, wanted, ghosts, decide)
@@ -212,13 +207,7 @@ def test_a_rule_that_sees_what_it_wants_differs(lie, monkeypatch):
     method, names, seen = (mutants.LIES | mutants.IMPLIED)[lie]
     assert noticed(decide, names) == ""
     changed = mutants.lying(monkeypatch, method, names, seen)
-    if lie in mutants.IMPLIED:
-        # In secure states the answers are the same.
-        assert noticed(changed, names) == ""
-        wrong = [w for n in range(6) for w in random_states(random.Random(n), scrambled.broken, 150, 250, changed)[0]]
-        assert wrong
-    else:
-        assert noticed(changed, names)
+    assert noticed(changed, names, scrambled.broken if lie in mutants.IMPLIED else scrambled.secure)
 
 
 @pytest.mark.minutes
@@ -238,7 +227,7 @@ def test_a_rule_that_does_not_wipe_differs(what):
 @pytest.mark.limit(3600)
 @pytest.mark.parametrize("world", [*worlds.WORLDS, *worlds.LARGER], ids=lambda world: world.__name__)
 def test_the_form_is_the_rules_in_every_reachable_state_for_every_request(world):
-    every = 4 if world in worlds.LARGER else 1
+    every = 20 if world in worlds.LARGER else 1
     states, asked = compared(world, every)
     print(f"{world.__name__}: {states} states, {asked} requests in each")
     assert states >= worlds.SIZES[world] // every and asked > 150
@@ -247,8 +236,8 @@ def test_the_form_is_the_rules_in_every_reachable_state_for_every_request(world)
 @pytest.mark.prove
 @pytest.mark.limit(3600)
 def test_the_form_is_the_rules_in_many_random_states():
-    good, bad, yes = many_random_states(50, 400, 200)
-    assert good >= 20_000 and bad >= 15_000 and yes > 2_000_000
+    good, bad, yes = many_random_states(25, 400, 200)
+    assert good >= 10_000 and bad >= 8_000 and yes > 900_000
 
 
 def test_a_world_has_no_thing_that_the_axioms_leave_out():
