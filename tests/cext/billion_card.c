@@ -117,7 +117,6 @@ static void forbidden(struct counts *counts, vec_card_word *word)
         unsigned long then;
         uint64_t generation;
 
-        atomic_store(&slept, 1);
         if (sleeper == NO_ENTER) {
                 while (!(epoch_now() & 1) && !atomic_load(&stop))
                         ;
@@ -168,8 +167,10 @@ static void *work(void *argument)
                                 counts.discarded++;
                         else
                                 receive(&counts, then, later);
-                        if (is_the_one(me, ++done))
+                        if (is_the_one(me, ++done)) {
                                 forbidden(&counts, word);
+                                atomic_store(&slept, 1);
+                        }
                 }
                 flush(&counts);
         }
