@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 VALUE_BYTES = 32
 # The chain value before the first record.
@@ -57,8 +56,7 @@ class Flag(IntFlag):
     UNCLEAN = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """One record of a card, as struct vec_audit_facts has it."""
 
     sequence: int
@@ -77,9 +75,7 @@ class Facts:
 
     def pack(self) -> bytes:
         """The 32 bytes that are hashed."""
-        return _FACTS.pack(
-            self.sequence, self.time, self.word, self.instance, self.kind, self.flags, self.requests, self.refused
-        )
+        return _FACTS.pack(*self)
 
     def to_dict(self) -> dict[str, Any]:
         """For people and programs, with names for kind and flags."""
@@ -108,8 +104,7 @@ def after(value: bytes, content: bytes) -> bytes:
     return sha256(value + content).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record where it stands: what is hashed, the chain value beside it, and why it is none, if it is none."""
 
     number: int

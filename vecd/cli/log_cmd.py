@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -325,18 +326,31 @@ def _prove_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="write the proof to a new file")
 
 
+def _signed(found: list[Segment]) -> int:
+    """Up to which sequence the log is signed now; 0 where that cannot be read, which the verifier says."""
+    lines = (found[-1].roots() or b"").splitlines() if found else []
+    for text in reversed(lines):
+        with contextlib.suppress(ValueError):
+            return roots.parse(text).sequence
+    return 0
+
+
 def _prove(options: Namespace) -> Answer:
     """The proof of one hand-over, from a log that was verified first. Raises Tampered, Unknown."""
     paths, chain = Paths(options.dir), roots.card(options.card)
+    where = _directory(paths, chain)
+    found_now = files.segments(where)
+    signed = _signed(found_now)
 
     def keep(kept: list[HandOver], this: HandOver) -> bool:
-        if options.seq is None:
+        if options.seq is not None:
+            return not kept and this.last >= options.seq
+        # The last one that a root speaks of.
+        if this.first < signed:
             kept.clear()
-            return True
-        return not kept and this.last >= options.seq
+        return this.first < signed
 
-    where = _directory(paths, chain)
-    report = Verifier(chain, CardFormat, keep=keep).run(files.segments(where))
+    report = Verifier(chain, CardFormat, keep=keep).run(found_now)
     _judged([report])
     if not report.kept:
         raise Unknown(f"card {options.card} was not handed over", reason="no two instances worked one after the other")
