@@ -76,6 +76,8 @@ class CipherMachine:
         file = self.paths.policy_files / "10-test.toml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+        for path in (file.parent.parent, file.parent, file):
+            path.chmod(0o644 if path == file else 0o755)
         return file
 
     def wait_ready(self) -> None:

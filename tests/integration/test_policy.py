@@ -15,7 +15,7 @@ from tests.integration.cipher_machine import running
 from vecd.base.errors import VecError
 from vecd.cli.main import main as vecctl_main
 
-HEAD = 'schema = 1\n[model]\nlevels = 5\n[[card]]\nname = "c0"\n'
+HEAD = "schema = 1\n[model]\nlevels = 5\n" + "".join(f'[[card]]\nname = "{one}"\n' for one in ("c0", "c1"))
 
 
 def guest(name: str, level: int, rights: str = "rac") -> str:
@@ -29,7 +29,7 @@ TWO = HEAD + guest("ann", 3) + guest("ben", 4)
 
 @pytest.fixture(scope="module")
 def machine():
-    with running("c0", policy=TWO) as whole:
+    with running("c0", "c1", policy=TWO) as whole:
         yield whole
 
 
@@ -68,7 +68,7 @@ def test_two_guests_at_two_levels_encrypt_on_one_card(machine, vecctl, guests):
         # The state that the guard makes of what it sees stays secure: it would take the card out of service.
         os.kill(machine.pids("guard")[0], signal.SIGKILL)
         assert ann.decrypt(keys[0], sealed[0]) == b"a" * size and ben.decrypt(keys[1], sealed[1]) == b"b" * size
-    machine.wait_for(lambda: not vecctl("status")[1]["alarms"], 10, "no alarm")
+    machine.wait_for(lambda: vecctl("status")[1].get("alarms") == [], 10, "no alarm")
     assert vecctl("access", "show")[1]["levels"]["ben.1"] == 4
 
 
@@ -108,7 +108,7 @@ def test_what_is_refused_leaves_everything_as_it_was(machine, vecctl, guests):
         key = ann.load_key(guests[0].key)
         held = vecctl("access", "show")[1]["cells"]
         for text, code, words in (
-            (HEAD + "[[gest]]\n", 2, "10-test.toml:6: the table 'gest' is not known; did you mean 'guest'?"),
+            (HEAD + "[[gest]]\n", 2, "10-test.toml:8: the table 'gest' is not known; did you mean 'guest'?"),
             (HEAD + guest("ann", 4) + guest("ben", 4), 5, "user ann may take L3 for its life"),
             (TWO.replace("levels = 5", "levels = 6"), 5, "the guard runs with 5 levels"),
             (TWO.replace('rights = "rac"', 'rights = "ra"'), 5, "lacks c"),
@@ -123,6 +123,26 @@ def test_what_is_refused_leaves_everything_as_it_was(machine, vecctl, guests):
             assert ann.decrypt(key, ann.encrypt(key, b"on")) == b"on"
     machine.write_policy(TWO)
     assert vecctl("status")[1]["policy"] == {"applied": before, "differs": False}
+
+
+def test_a_guest_with_two_instances_has_each_on_its_own_card(machine, vecctl, guests):
+    rows = HEAD + '[[guest]]\nname = "cy"\nlevel = 4\n'
+    for own, card in (("low", "c0"), ("more", "c1")):
+        rows += f'[[instance]]\nname = "cy.{own}"\nowner = "cy"\nweight = 7\n'
+        rows += f'[[allow]]\nsubject = "cy.{own}"\nobject = "{card}"\nrights = "rac"\n'
+    rows += '[[allow]]\nsubject = "cy"\nobject = "cy.*"\nrights = "rac"\n'
+    machine.write_policy(rows + guest("ann", 3) + guest("ben", 4))
+    assert vecctl("policy", "apply", "--yes")[1]["counts"] == {}
+    cy = machine.add("cy")
+    (shown,) = [one for one in vecctl("guest", "list")[1]["guests"] if one["name"] == "cy"]
+    assert [(one["name"], one["cards"]) for one in shown["instances"]] == [("cy.low", ["c0"]), ("cy.more", ["c1"])]
+    for card in ("c0", "c1"):
+        with cy.connect(card=card) as session:
+            key = session.load_key(cy.key)
+            assert session.decrypt(key, session.encrypt(key, card.encode())) == card.encode()
+    assert vecctl("guest", "remove", "cy", "--yes")[0] == 0
+    machine.write_policy(TWO)
+    assert vecctl("policy", "apply", "--yes")[1]["counts"] == {}
 
 
 def test_a_killed_guard_brings_nothing_back_that_was_rescinded(machine, vecctl, guests):
@@ -151,6 +171,6 @@ def test_a_first_start_with_a_wrong_policy_is_78_with_file_and_line():
         command = [sys.executable, "-m", "vecd", "dev", "--dir", str(folder / "m"), "--once"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert ended.returncode == 78
-        assert "10-test.toml:8: " in ended.stderr and "must be allowed some of the levels [3, 4]" in ended.stderr
+        assert "10-test.toml:10: " in ended.stderr and "must be allowed some of the levels [3, 4]" in ended.stderr
     finally:
         shutil.rmtree(folder)

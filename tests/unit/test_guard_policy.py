@@ -35,6 +35,8 @@ def write(world, text=PLAIN, file="10-all.toml"):
     path = world.paths.policy_files / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
+    # Whatever the umask of who runs this.
+    path.parent.parent.chmod(0o755), path.parent.chmod(0o755), path.chmod(0o644)
     return path
 
 
@@ -114,6 +116,7 @@ def test_at_a_first_start_a_policy_that_is_refused_ends_it(tmp_path, text, words
     [
         (lambda path: path.chmod(0o664), "others may write"),
         (lambda path: path.parent.chmod(0o777), "others may write"),
+        (lambda path: path.parent.parent.chmod(0o775), "others may write"),
         (lambda path: path.rename(path.with_name("10-all.toml~")), "is not read"),
         (lambda path: (path.rename(path.parent.parent / "x"), path.symlink_to("../x")), "Too many levels of symbolic"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "no plain file"),

@@ -1,10 +1,13 @@
 """Levels in a guard: several of them on one card, moved by R11 or not at all, stored and read again; and weights."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.guard_world import CARDS, USERS, FakeBroker, in_world
-from tests.unit.test_guard_policy import CARD, HEAD, A, C, allow, applied, everything, guest, started, write
+from tests.unit.test_guard_policy import CARD, HEAD, A, C, R, allow, applied, everything, guest, started, write
 from vecd.base.errors import Denied
+from vecd.ppm.properties import violations
 from vecd.services.guard_parts import policy, register
 from vecd.services.guard_parts.entries import Register
 from vecd.shm.layout import CONTROL, USING
@@ -69,6 +72,35 @@ def test_an_instance_moves_by_R11_and_a_guest_never(tmp_path):
         assert caught.value.rule == "R11" and everything(world)[1:] == before[1:]
         instance = world.guard.book.register.instances["A.1"].id
         await broker.peer.call("guest.release", {"id_u": USERS["A"], "instance": instance, "card": CARDS["c0"]})
+
+    started(tmp_path, body, text)
+
+
+def test_what_the_check_allows_can_be_done(tmp_path):
+    """The example of the document: every guest is added, every instance is connected to every card that it may use."""
+    text = (Path(__file__).parents[2] / "docs/policy.example.toml").read_text()
+
+    async def body(world):
+        first, second = await world.card("c0"), await world.card("c1")
+        broker = await FakeBroker().come(world.paths)
+        held = world.guard.policy
+        for number, (name, row) in enumerate(held.guests.items()):
+            await world.ask("guest.add", name=name, id=row.identity or bytes([number] * 16), cards=[])
+        assert (await world.ask("policy.diff"))["requests"] == []
+        for (instance, card), _ in held.cells.items():
+            if card in CARDS:
+                known = world.guard.book.register.instances[instance]
+                user = world.guard.book.user(known.owner).id
+                asked = {"id_u": user, "instance": known.id, "card": CARDS[card]}
+                index = (await broker.peer.call("guest.connect", asked))["index"]
+                fake = first if card == "c0" else second
+                fake.turn(index, C | A, CONTROL)
+                fake.turn(index, C | A, USING)
+                await world.ask("access.show")
+                fake.turn(index, C | R, CONTROL)
+                await world.ask("access.show")
+                assert world.guard.link(card).out == "" and world.guard.book.state.level[card] == known.level
+        assert violations(world.guard.book.state) == []
 
     started(tmp_path, body, text)
 

@@ -34,6 +34,8 @@ def read(folder: Path, suffix: str, *, trusted: bool = True) -> dict[str, bytes]
         raise ConfigError(f"{folder}: {error.strerror}", reason="the folder cannot be read") from None
     with _closing(opened):
         if trusted:
+            # Who may write where the folder lies can put another one in its place.
+            _only_ours(folder.parent, os.stat(folder.parent))
             _only_ours(folder, os.fstat(opened))
         names = sorted(name for name in os.listdir(opened) if not name.startswith("."))
         if len(names) > FILES_MAX:
