@@ -159,7 +159,7 @@ def _compiled(term):
         return lambda at, bound: {number: at.full}
     make = _OPERATORS.get(term.decl().kind())
     if make is None:
-        raise NotImplementedError(f"{term.decl()} in {term}")
+        raise ValueError(f"no closure for {term.decl()} in {term}")
     return make(term, [_compiled(child) for child in term.children()])
 
 
