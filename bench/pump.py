@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import statistics
 import struct
@@ -21,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from bench.machine import machine
 from vecd.cards import soft
 
 # Before anything here imports hashlib.
@@ -109,13 +109,6 @@ def us_each(once: Callable[[], None], window: int, seconds: float) -> float:
         once()
         count += window
     return took / count * 1e6
-
-
-def machine() -> str:
-    """Processor and kernel, as the figures need them."""
-    with open("/proc/cpuinfo") as cpuinfo:
-        model = next((line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")), "?")
-    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()}"
 
 
 def main(argv: list[str]) -> int:

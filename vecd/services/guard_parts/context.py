@@ -131,7 +131,10 @@ class Guard:
 
     def link(self, card: str) -> CardLink:
         """The card's link, also where no process has connected."""
-        return self.links.setdefault(card, CardLink(card))
+        link = self.links.get(card)
+        if link is None:
+            link = self.links[card] = CardLink(card)
+        return link
 
     def may_hold_keys(self, card: str) -> bool:
         """A process of the card is there, or may still come back with what it had under the guard before this one."""
