@@ -21,6 +21,8 @@ BLOCKS = {
     "docs/protocol.md": {
         "scopes": "tests.model.attacker.record:scopes",
         "attacks": "tests.model.attacker.record:attacks",
+        "literal attacks": "tests.model.literal_protocol.page:attacks",
+        "literal messages": "tests.model.literal_protocol.page:messages",
     },
 }
 
