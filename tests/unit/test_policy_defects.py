@@ -1,5 +1,7 @@
 """The tests of the policy can fail: each part of it is taken out once, and a test that holds it notices."""
 
+import functools
+
 import pytest
 
 from tests.unit import test_guard_policy as held
@@ -13,6 +15,11 @@ from vecd.services.guard_parts import policy as part
 
 def found(text: str) -> tuple:
     return policy.check({"x.toml": text.encode()}).problems
+
+
+@functools.cache
+def sound() -> dict[str, object]:
+    return answers()
 
 
 def answers() -> dict[str, object]:
@@ -60,7 +67,7 @@ PAIR = policy_trial._pair
 
 @pytest.mark.parametrize("what", CHECKS)
 def test_without_this_part_of_the_check_a_case_is_answered_otherwise(monkeypatch, what):
-    sound = answers()
+    before = sound()
     where, name, instead = CHECKS[what]
     monkeypatch.setattr(where, name, instead)
     if name in ("_exchanges",):
@@ -71,7 +78,7 @@ def test_without_this_part_of_the_check_a_case_is_answered_otherwise(monkeypatch
         tables = {key: dict(row) for key, row in policy_rows.TABLES.items()}
         tables["instance"]["weight"] = policy_rows.Key(instead, 1)
         monkeypatch.setattr(policy_rows, "TABLES", tables)
-    differ = [case for case, answer in answers().items() if answer != sound[case]]
+    differ = [case for case, answer in answers().items() if answer != before[case]]
     assert differ, f"{what}: nobody notices"
 
 
@@ -86,9 +93,9 @@ def test_what_the_rules_refuse_is_refused_by_them_alone(monkeypatch, rule):
             return decision
         return decision._replace(answer="yes", changes=())
 
-    sound = answers()
+    before = sound()
     monkeypatch.setitem(RULES, rule, row._replace(function=lenient))
-    differ = [case for case, answer in answers().items() if answer != sound[case]]
+    differ = [case for case, answer in answers().items() if answer != before[case]]
     assert len(differ) >= 3, differ
 
 

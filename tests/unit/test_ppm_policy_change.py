@@ -3,6 +3,8 @@
 from collections import Counter
 from random import Random
 
+import pytest
+
 from vecd.ppm import policy, policy_change
 from vecd.ppm import request as requests
 from vecd.ppm.monitor import Monitor
@@ -11,7 +13,6 @@ from vecd.ppm.state import CARD, GIVABLE, INSTANCE, USER, byte_of, letters
 
 CARDS = ("c0", "c1")
 GUESTS = ("A", "B", "C")
-RUNS = 400
 RIGHTS = ("", "c", "rac", "rwac")
 
 
@@ -98,10 +99,11 @@ def M(state, whose) -> dict:
     }
 
 
-def test_after_the_requests_what_holds_is_what_the_policy_says():
-    """400 pairs of policies over random states with sessions open, and a floor on what came up in them."""
+@pytest.mark.parametrize("runs", [100, pytest.param(1000, marks=pytest.mark.minutes)])
+def test_after_the_requests_what_holds_is_what_the_policy_says(runs):
+    """Pairs of policies over random states with sessions open, and a floor on what came up in them."""
     seen: Counter[str] = Counter()
-    for run in range(RUNS):
+    for run in range(runs):
         chance = Random(run)
         first, second = drawn(chance), drawn(chance)
         # Mostly a small change, as people make them.
@@ -112,8 +114,8 @@ def test_after_the_requests_what_holds_is_what_the_policy_says():
             for _ in range(chance.randint(0, 4))
         ]
         changed(first, second, living, busy, seen)
-    assert seen["possible"] > 150 and seen["refused"] > 60 and seen["busy"] > 50, seen
-    assert all(seen[rule] > 50 for rule in ("R9", "R10")) and seen["R7"] > 20 and seen["R11"] > 0, seen
+    assert 3 * seen["possible"] > runs and 8 * seen["refused"] > runs and 8 * seen["busy"] > runs, seen
+    assert seen["R9"] > runs / 4 and seen["R10"] > runs and seen["R7"] > runs / 40 and seen["R11"], seen
 
 
 def changed(first, second, living, busy, seen):
