@@ -11,7 +11,7 @@
 
 #include "explore.h"
 
-enum { X, Y, LOCATIONS, REGISTERS = 4, OUTCOMES_MAX = 64 };
+enum { X, Y, SEQUENCE, LOCATIONS, REGISTERS = 4, OUTCOMES_MAX = 64 };
 
 static uint8_t registers[REGISTERS];
 static char outcomes[OUTCOMES_MAX][REGISTERS + 3];
@@ -71,6 +71,36 @@ static void rs_2(void) { get(0, Y, ACQ); get(1, X, RLX); }                      
 static void own_0(void) { store(X, 1, RLX); get(0, X, RLX); get(1, Y, RLX); }
 static void own_1(void) { store(Y, 1, RLX); get(2, Y, RLX); get(3, X, RLX); }    /* 1010: a thread sees its own first */
 
+/* The seqlock of shm.c, orders as there, over two cells. Registers: a snapshot was taken, the cells in it. */
+static void seq_0(void)
+{
+        store(SEQUENCE, 1, RLX);
+        fence(REL);
+        store(X, 1, REL);
+        store(Y, 1, REL);
+        store(SEQUENCE, 2, REL);
+}
+
+static void snapshot(int with_fence)
+{
+        uint64_t before = load(SEQUENCE, ACQ), x, y;
+
+        if (before & 1)
+                return;
+        x = load(X, RLX);
+        y = load(Y, RLX);
+        if (with_fence)
+                fence(ACQ);
+        if (load(SEQUENCE, RLX) != before)
+                return;
+        registers[0] = 1;
+        registers[1] = (uint8_t)x;
+        registers[2] = (uint8_t)y;
+}
+
+static void seq_1(void) { snapshot(1); }
+static void seq_2(void) { snapshot(0); }                                         /* 1100: torn */
+
 static const struct program {
         const char *name;
         int ends, threads;             /* ends: the last values of X and Y are registers 2 and 3 */
@@ -90,6 +120,8 @@ static const struct program {
         {"CoRR", 0, 2, {co_0, co_1}},
         {"2+2W", 1, 2, {w_0, w_1}},
         {"IRIW", 0, 4, {iriw_x, iriw_y, iriw_0, iriw_1}},
+        {"seqlock", 0, 2, {seq_0, seq_1}},
+        {"seqlock-no-acquire", 0, 2, {seq_0, seq_2}},
         {"increments", 1, 3, {inc, inc, inc}},
 };
 

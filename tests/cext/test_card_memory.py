@@ -26,6 +26,9 @@ LITMUS = {
     "LB": ("1100", set()),
     "2+2W": ("0011", {"RA"}),
     "IRIW": ("1010", {"RA"}),
+    # The matrices' seqlock, as shm.c has it, and without the reader's fence: a torn snapshot.
+    "seqlock": ("1100", set()),
+    "seqlock-no-acquire": ("1100", {"RA"}),
 }
 # Outcomes that no memory has: coherence, and increments that are lost.
 NEVER = {"CoRR": {"1000", "2000", "2100"}, "increments": {"0010", "0020"}}
