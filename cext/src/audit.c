@@ -225,8 +225,8 @@ uint32_t vec_audit_take(vec_audit *audit, uint8_t *to, uint32_t most)
         taken = from_blocks(audit, to, most);
         head = atomic_load_explicit(&audit->head, memory_order_acquire);
         tail = atomic_load_explicit(&audit->tail, memory_order_relaxed);
-        /* Only behind empty blocks, or the order would be lost. */
-        for (; !audit->block && tail != head && taken < most; tail++, taken++)
+        /* The ring comes after the blocks: where some of those are left, `to` is full. */
+        for (; tail != head && taken < most; tail++, taken++)
                 if (!append(audit, &audit->ring[tail % VEC_AUDIT_RING], to + (size_t)taken * VEC_AUDIT_RECORD))
                         break;
         atomic_store_explicit(&audit->tail, tail, memory_order_release);
