@@ -5,8 +5,10 @@ is, and whoever lost a right is drained as by `access rescind`. (docs/policy.md;
 """
 
 import asyncio
+import functools
 import json
 import secrets
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,7 +19,7 @@ from vecd.base.errors import ConfigError, Denied, Exhausted, VecError
 from vecd.ppm import policy as policies
 from vecd.ppm import policy_change
 from vecd.ppm import request as requests
-from vecd.ppm.policy import Policy, Problem
+from vecd.ppm.policy import Checked, Policy, Problem
 from vecd.ppm.policy_change import Plan, Step
 from vecd.ppm.state import BITS, INSTANCE, C
 from vecd.services.guard_parts import applied
@@ -116,6 +118,20 @@ def weights(guard: Guard) -> Mapping[str, int]:
 # ---- from what holds to what the files say
 
 
+_checking = threading.Lock()
+
+
+def _checked(files: Mapping[str, bytes]) -> Checked:
+    """As policies.check; the same files are checked once, and one set at a time, however many ask."""
+    with _checking:
+        return _check_once(tuple(files.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def _check_once(files: tuple[tuple[str, bytes], ...]) -> Checked:
+    return policies.check(dict(files))
+
+
 def _planned(guard: Guard, policy: Policy) -> Plan:
     identities = {user.name: user.id for user in guard.book.register.users.values()}
     plan = policy_change.plan(guard.book.state, policy, guard.policy, identities)
@@ -148,7 +164,7 @@ async def diff(guard: Guard) -> dict[str, Any]:
     """What `apply` would do now, request by request, each with its decision; or why the files are refused."""
     files = applied.read(guard.paths)
     # By the side: a large policy takes seconds.
-    checked = await asyncio.to_thread(policies.check, files)
+    checked = await asyncio.to_thread(_checked, files)
     if checked.policy is None:
         plan = Plan((), checked.problems, 0)
     else:
@@ -221,7 +237,7 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
     M, levels and instances are those of the files: every request is a yes on a copy first, then all of them are made in
     one change, then what lost a right is drained as `access rescind` does it. Raises with nothing changed.
     """
-    checked = await asyncio.to_thread(policies.check, applied.read(guard.paths))
+    checked = await asyncio.to_thread(_checked, applied.read(guard.paths))
     policy = checked.policy
     if policy is None:
         raise _refused(checked.problems)
