@@ -71,6 +71,7 @@ class Server:
         name: str,
         at_once: AtOnce | None = None,
         full: Callable[[Server, Peer], bool] | None = None,
+        whole: bool = False,
     ) -> None:
         listener.setblocking(False)
         self.peers: set[Peer] = set()
@@ -84,6 +85,7 @@ class Server:
         self._name = name
         self._at_once = at_once
         self._full = full
+        self._whole = whole
         self._loop = asyncio.get_running_loop()
         self._rest: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +115,15 @@ class Server:
 
     def _accepted(self, sock: socket.socket) -> None:
         try:
-            peer = Peer(sock, self._handler, self._table, pidfd=True, on_close=self._closed, at_once=self._at_once)
+            peer = Peer(
+                sock,
+                self._handler,
+                self._table,
+                pidfd=True,
+                on_close=self._closed,
+                at_once=self._at_once,
+                whole=self._whole,
+            )
         except OSError:
             # It went away already, or there is no descriptor left for its pidfd.
             sock.close()
@@ -185,15 +195,17 @@ async def serve(
     name: str = "",
     at_once: AtOnce | None = None,
     full: Callable[[Server, Peer], bool] | None = None,
+    whole: bool = False,
 ) -> Server:
     """
     Whoever `admit` does not refuse (by raising a VecError, told to the peer) is served; at most `limit` at once.
 
     at_once: asked first about every call; what it takes needs no task. full: at the limit, whether the newcomer that
-    was admitted is served nevertheless: it may close others.
+    was admitted is served nevertheless: it may close others. whole: what a handler began it ends, also when nobody
+    waits for it any more.
     """
     name = name or _name_of(listener)
-    return Server(listener, handler, table, admit, limit, on_connect, on_close, name, at_once, full)
+    return Server(listener, handler, table, admit, limit, on_connect, on_close, name, at_once, full, whole)
 
 
 def _name_of(listener: socket.socket) -> str:

@@ -27,7 +27,7 @@ PENDING_MAX = 1024
 QUEUE_MAX = 256
 # Packets of one peer that are read before others get a turn.
 READ_BURST = 64
-# A handler that takes longer is cancelled and answered with TIMEDOUT.
+# A handler that takes longer is cancelled and answered with TIMEDOUT; a whole one is answered, and goes on to its end.
 HANDLER_S = 60.0
 
 _UCRED = struct.Struct("3i")
@@ -53,12 +53,14 @@ class Peer:
         pidfd: bool = False,
         on_close: Callable[[Peer], None] | None = None,
         at_once: AtOnce | None = None,
+        whole: bool = False,
     ) -> None:
         sock.setblocking(False)
         packet.buffers(sock)
         self._sock = sock
         self._handler = handler
         self._at_once = at_once
+        self._whole = whole
         self._table = table
         self._serves = getattr(table, "serves", table.keys())
         self._on_close = on_close
@@ -269,7 +271,8 @@ class Peer:
         out: Sequence[int] = ()
         this = asyncio.current_task()
         assert this is not None
-        timer = self._loop.call_later(HANDLER_S, this.cancel)
+        late = functools.partial(self._outcome, number, TimedOut(f"{row.name}: not done within {HANDLER_S:g} s"))
+        timer = self._loop.call_later(HANDLER_S, late if self._whole else this.cancel)
         try:
             result = await self._handler(self, row.name, args, fds)
             values, out = result if isinstance(result, tuple) else (result or {}, ())
@@ -287,7 +290,9 @@ class Peer:
         finally:
             timer.cancel()
             packet.close_all(fds)
-        self._reply(number, reply, out)
+        # Who waited longer than that was told so.
+        if not self._whole or timer.when() > self._loop.time():
+            self._reply(number, reply, out)
 
     def _outcome(self, number: int, outcome: Mapping[str, Any] | VecError) -> None:
         self._reply(number, {"err": outcome.to_dict()} if isinstance(outcome, VecError) else {"ok": outcome})

@@ -83,7 +83,7 @@ def _bytes(value: Any) -> bytes:
         return bytes(value)
     try:
         # fromhex alone would skip white space.
-        if isinstance(value, str) and not any(c.isspace() for c in value):
+        if isinstance(value, str) and (value.isalnum() or not value):
             return bytes.fromhex(value)
     except ValueError:
         pass

@@ -199,11 +199,6 @@ def _asked_by(guard: Guard, peer: ipc.Peer, door: str, call: str) -> Iterator[No
         raise
 
 
-async def _whole(work: Awaitable[Any]) -> Any:
-    """The work is done to its end, also when nobody waits for it any more: half a revocation is none."""
-    return await asyncio.shield(asyncio.ensure_future(work))
-
-
 async def open_doors(guard: Guard, config: Config) -> None:
     """The doors are open: the cards' first, then the broker's, then the operator's."""
     guard.book.shared = partial(turns.moved, guard)
@@ -219,7 +214,7 @@ async def _admin_door(guard: Guard, people: People) -> None:
     async def answer(peer: ipc.Peer, call: str, arguments: Arguments, _fds: list[int]) -> Mapping[str, Any]:
         with _asked_by(guard, peer, "admin", call):
             people.require(peer, call)
-            return await _whole(ANSWERS[call](guard, peer, arguments))
+            return await ANSWERS[call](guard, peer, arguments)
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
         with _asked_by(guard, peer, "admin", call):
@@ -237,6 +232,7 @@ async def _admin_door(guard: Guard, people: People) -> None:
         limit=ADMIN_MAX,
         name="admin",
         at_once=at_once,
+        whole=True,
         full=people.make_room,
     )
 
@@ -246,7 +242,7 @@ async def _broker_door(guard: Guard, uid: int) -> None:
         with _asked_by(guard, peer, "broker", call):
             if call != "broker.hello" and guard.broker.peer is not peer:
                 raise Caller("the broker says hello first")
-            return await _whole(ANSWERS[call](guard, peer, arguments))
+            return await ANSWERS[call](guard, peer, arguments)
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
         quick = ASKED_ON_THE_WAY.get(call)
@@ -269,6 +265,7 @@ async def _broker_door(guard: Guard, uid: int) -> None:
         on_close=closed,
         name="broker",
         at_once=at_once,
+        whole=True,
     )
 
 
@@ -285,15 +282,14 @@ async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
         with _asked_by(guard, peer, f"card/{link.name}", call):
             if call == "audit.root":
                 return await cards.root(guard, link, peer, arguments)
-            answered: tuple[Mapping[str, Any], Sequence[int]] = await _whole(cards.hello(guard, link, peer, arguments))
-            return answered
+            return await cards.hello(guard, link, peer, arguments)
 
     def connected(peer: ipc.Peer) -> None:
         cards.arrived(guard, link, peer)
 
     async def closed(peer: ipc.Peer) -> None:
         try:
-            await _whole(cards.left(guard, link, peer))
+            await cards.left(guard, link, peer)
         except VecError:
             # What could not be put right is on record; the door stays open for the next process.
             link.out = link.out or "its end could not be taken in"
@@ -306,6 +302,7 @@ async def _card_door(guard: Guard, link: CardLink, uid: int) -> None:
         admit=admit,
         limit=CARD_MAX,
         on_connect=connected,
+        whole=True,
         on_close=closed,
         name=name,
     )
