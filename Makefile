@@ -61,8 +61,9 @@ test-conformance: setup ## one behaviour suite, run against every card driver
 test-integration: setup ## over the real processes
 	$(PY) -m pytest tests/integration $(ARGS)
 
-bench-quick: setup ## what the card costs beside the same cipher in process: JSON lines, a few seconds
+bench-quick: setup ## what the card costs beside the same cipher in process, and what a rule costs: JSON lines
 	$(PY) -m bench.pump --seconds 0.3 $(ARGS)
+	$(PY) -m bench.rules --seconds 0.3
 
 clean: ## remove build/, the C extension and caches; .venv stays
 	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis
