@@ -3,10 +3,12 @@
 import asyncio
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.unit.guard_world import USERS, FakeBroker, World, in_world, no_room, settled
+from vecd.base import events, log
 from vecd.base.errors import ConfigError, Denied, Failed, Malformed
 from vecd.services.guard_parts import policy, register
 from vecd.shm.layout import CONTROL, FREE, USING
@@ -431,6 +433,26 @@ async def test_a_disk_that_takes_nothing_leaves_everything_as_it_was(world):
     assert after[:3] == before[:3] and after[4] is before[4] and set(after[3]) >= set(before[3])
     await world.ask("policy.apply")
     assert cells(world)["A.1", "c1"] == R | A | C
+
+
+@in_world
+async def test_a_change_of_policy_is_one_event_with_its_version_and_a_refusal_is_one(world):
+    await world.card("c0"), await world.card("c1")
+    await applied(world)
+    await world.guest("A")
+    with mock.patch.object(log, "event") as logged:
+        answer = await applied(world, HEAD + CARD + guest() + allow("A.1", "c1"))
+        await applied(world, HEAD + CARD, dry_run=True)
+        with pytest.raises(ConfigError):
+            await applied(world, "[[")
+        with pytest.raises(Denied):
+            await world.ask("access.give", subject="A.1", object="c0", attribute="c")
+    told = [(call.args[0], call.kwargs) for call in logged.call_args_list]
+    (one,) = [fields for event, fields in told if event is events.POLICY_APPLIED]
+    assert one["version"] == answer["version"] == world.guard.policy.version and "6 requests" in one["what"]
+    refused = [fields["reason"] for event, fields in told if event is events.POLICY_DENIED]
+    assert ["10-all.toml:1: " in refused[0], "A.1 may not have c on c0" in refused[1]] == [True, True]
+    assert events.POLICY_APPLIED.priority == events.POLICY_DENIED.priority == events.NOTICE
 
 
 @in_world
