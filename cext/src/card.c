@@ -54,8 +54,15 @@
  * The generation has 34 bits. A swap is fooled only by a word that comes back after exactly 2^34 changes while one
  * thread stands between its load and its swap: ten days at 20,000 switches a second.
  *
- * tests/cext/explore_card.c runs this file under every interleaving (with a store buffer for the guard's cells) and
- * the same without the generation, without the swap, without q; tests/cext/stress_card.c runs it on threads.
+ * The orders. Of the word all are needed, each shown by a scenario that breaks without it: acquire of a load, and of a
+ * swap that fails, because the cell that is read next must not be older than the word; release of a swap, because it
+ * carries the guard's store of M to who sees the new word, and a worker's writes to who wipes; acquire of a swap, because
+ * the word may have gone and come back since the load, with an enter and a leave in between; acquire in drained,
+ * because what ran is over then. x86 has them for nothing. The orders of the cells are not needed for any of this.
+ *
+ * tests/cext/explore_card.c runs this file under every interleaving, under x86-TSO and under the weaker order of C11,
+ * and the same with one thing or one order taken away; steps_card.c holds every step against its rule;
+ * stress_card.c, billion_card.c and processes_card.c run it on threads and over processes that die.
  */
 #include "vec/card.h"
 
