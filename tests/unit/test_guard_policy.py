@@ -9,8 +9,11 @@ import pytest
 
 from tests.unit.guard_world import USERS, FakeBroker, World, in_world, no_room, settled
 from vecd.base import events, log
-from vecd.base.errors import ConfigError, Denied, Failed, Malformed
+from vecd.base.errors import ConfigError, Denied, Failed, Malformed, VecError
+from vecd.services.guard_parts import applied as kept
 from vecd.services.guard_parts import policy, register
+from vecd.services.guard_parts.book import Book
+from vecd.services.guard_parts.store import Store
 from vecd.shm.layout import CONTROL, FREE, USING
 
 R, W, A, C = 1, 2, 4, 8
@@ -453,6 +456,42 @@ async def test_a_change_of_policy_is_one_event_with_its_version_and_a_refusal_is
     refused = [fields["reason"] for event, fields in told if event is events.POLICY_DENIED]
     assert ["10-all.toml:1: " in refused[0], "A.1 may not have c on c0" in refused[1]] == [True, True]
     assert events.POLICY_APPLIED.priority == events.POLICY_DENIED.priority == events.NOTICE
+
+
+# Where a guard may be killed in the middle of an apply, and whether the change holds at the next start.
+POINTS = {
+    "before the files are kept": (kept, "keep", False),
+    "before the disk has it": (Store, "commit", False),
+    "before it is published": (Book, "_publish", True),
+    "before old files are forgotten": (kept, "forget_others", True),
+    "before a card is told": (policy, "_drained", True),
+}
+
+
+@pytest.mark.parametrize("where", POINTS)
+def test_a_guard_that_is_killed_in_an_apply_has_all_of_it_or_nothing(tmp_path, where):
+    module, name, holds = POINTS[where]
+
+    @in_world
+    async def body(world):
+        await world.card("c0"), await world.card("c1")
+        first = await applied(world, PLAIN)
+        await world.guest("A")
+        before = cells(world)
+        write(world, HEAD + CARD + guest("A", ("1", "2")) + allow("A.1", "c1"))
+        second = (await world.ask("policy.diff"))["version"]
+        with mock.patch.object(module, name, side_effect=Exception("killed")), pytest.raises(VecError):
+            await world.ask("policy.apply")
+        await world.stop()
+        await world.start()
+        wanted = {("A", "A.1"): R | A | C, ("A", "A.2"): R | A | C, ("A.1", "c1"): R | A | C}
+        assert cells(world) == (wanted if holds else before)
+        assert world.guard.policy.version == (second if holds else first["version"])
+        # And nothing is left of the other one.
+        left = [path.stem for path in (world.paths.policy.parent / "applied").glob("*")]
+        assert left == [world.guard.policy.version]
+
+    body(tmp_path)
 
 
 @in_world
