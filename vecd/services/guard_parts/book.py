@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vecd.base import events, log
-from vecd.base.errors import ConfigError, Denied, Failed, Internal, VecError
+from vecd.base.errors import ConfigError, Denied, Exhausted, Failed, Internal, VecError
 from vecd.base.peer import our_mistake
 from vecd.ppm import request as requests
 from vecd.ppm.monitor import Monitor, denied
@@ -163,8 +163,13 @@ class Book(Directory):
 
     def propose(self, request: Request, done: Done, *, must_store: bool = True) -> None:
         """The request is decided now; `done` is called when the decision holds as after `change`. Inside `begin`."""
-        decision = self._decide(request)
-        outcome = decision if decision else denied(self.state, decision)
+        outcome: Decision | VecError
+        try:
+            decision = self._decide(request)
+            outcome = decision if decision else denied(self.state, decision)
+        except Exhausted as error:
+            # What cannot be recorded is not decided.
+            outcome = error
         self._batch.append(_Asked(request, outcome, must_store, done))
 
     def _turn(self, again: Again) -> None:
