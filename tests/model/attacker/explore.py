@@ -6,7 +6,6 @@ steps meet in one state (snapshot.py, Chance), so what is left of interleavings 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .claims import CLAIMS, Claim, Marks, wrong
@@ -75,10 +74,11 @@ class Explorer:
         self._enabled: dict[tuple, list[tuple[int, tuple, Move]]] = {}
         self._moves: dict[tuple, list[Move]] = {}
         self._judged: dict[tuple, bool] = {}
+        self.claims = CLAIMS
 
     def run(self, claims: dict[str, Claim] = CLAIMS, most: int = 10_000_000) -> Report:
         """Everything reachable, or up to and with the first state in which one of the claims is wrong."""
-        report, self._claims = Report(), claims
+        report, self.claims = Report(), claims
         first: State = (0,) * len(self.machines)
         parents: dict[State, tuple[State, int, Move, tuple] | None] = {first: None}
         layer = [(first, 0)]
@@ -86,7 +86,7 @@ class Explorer:
             following = []
             for state, known in layer:
                 for which in range(len(self.machines)):
-                    for to, sent, move in self._steps(which, state[which], known):
+                    for to, sent, move in self.steps(which, state[which], known):
                         report.transitions += 1
                         after = (*state[:which], to, *state[which + 1 :])
                         if after in parents:
@@ -94,7 +94,7 @@ class Explorer:
                         parents[after] = state, which, move, sent
                         larger = self.knowledges.grown(known, sent)
                         following.append((after, larger))
-                        if why := self._judge(after, larger, report):
+                        if why := self.judge(after, larger, report):
                             report.wrong, report.path = why, self._path(parents, after)
                             return self._sum(report, parents)
                         assert len(parents) <= most, f"there are more than {most} states"
@@ -103,49 +103,51 @@ class Explorer:
 
     # ---- inside ----------------------------------------------------------------------------------------------
 
-    def _steps(self, which: int, at: int, known: int) -> list[tuple[int, tuple, Move]]:
+    def steps(self, which: int, at: int, known: int) -> list[tuple[int, tuple, Move]]:
         """The moves that this machine accepts in this state, out of this knowledge."""
-        what, make = self.attacker.asked[which]
-        view = self.knowledges.view(known)
-        of = which, getattr(view, what)
-        key = at, of
+        key = at, self._of(which, known)
         if key not in self._enabled:
-            if of not in self._moves:
-                self._moves[of] = self._made(make, view, known)
             machine, found = self.machines[which], {}
-            for move in self._moves[of]:
-                step = machine.step(at, move) if self._within(which, at, move) else None
+            for move in self.moves(which, known):
+                step = machine.step(at, move) if self.within(which, at, move) else None
                 if step is not None:
                     found.setdefault((step.to, step.sent), move)
             self._enabled[key] = [(to, sent, move) for (to, sent), move in found.items()]
         return self._enabled[key]
 
-    def _within(self, which: int, at: int, move: Move) -> bool:
+    def within(self, which: int, at: int, move: Move) -> bool:
         """There is room in the scope, and of moves that are alike this is the next."""
         limit, machine = self.world.limits.get((which, move[0])), self.machines[which]
         if limit is None:
             return True
         if machine.drawn(at, limit[0]) >= limit[1]:
             return False
-        first = OWN_PAIRS.get(machine.draws(move)[1])
+        first = OWN_PAIRS.get(machine.drawing(move)[1])
         return not first or f"{limit[0]}[{first}]" in machine.nodes[at].drawn
 
-    def _made(self, make: Callable[[View], Iterator[Move]], view: View, known: int) -> list[Move]:
-        """All moves of a view, and the attacker can make each of what it knows."""
-        moves = list(dict.fromkeys(make(view)))
-        derives = self.knowledges.all[known].derives
-        for move in moves:
-            assert all(derives(term_of(part)) for part in move[1:]), f"the attacker cannot make {move}"
-        return moves
+    def _of(self, which: int, known: int) -> tuple:
+        """What of a knowledge can be told to this machine: knowledges with the same have the same moves."""
+        return which, getattr(self.knowledges.view(known), self.attacker.asked[which][0])
 
-    def _judge(self, state: State, known: int, report: Report) -> list[str]:
+    def moves(self, which: int, known: int) -> list[Move]:
+        """All that can be told to this machine; the attacker can make each of what it knows."""
+        of = self._of(which, known)
+        if of not in self._moves:
+            moves = list(dict.fromkeys(self.attacker.asked[which][1](self.knowledges.view(known))))
+            derives = self.knowledges.all[known].derives
+            for move in moves:
+                assert all(derives(term_of(part)) for part in move[1:]), f"the attacker cannot make {move}"
+            self._moves[of] = moves
+        return self._moves[of]
+
+    def judge(self, state: State, known: int, report: Report) -> list[str]:
         marks = frozenset().union(*(m.nodes[n].marks for m, n in zip(self.machines, state, strict=True)))
         key = marks, known
         if key in self._judged:
             return []
         self._judged[key] = True
         report.marks |= marks
-        return wrong(Marks(marks, self.world.past), self.knowledges.all[known], self._claims)
+        return wrong(Marks(marks, self.world.past), self.knowledges.all[known], self.claims)
 
     def _path(self, parents: dict, state: State) -> list[tuple[str, Move, tuple]]:
         path = []

@@ -122,6 +122,13 @@ class Steps:
         """What kind of random value the move draws, and what it is named after."""
         return "", ""
 
+    def drawing(self, move: Move) -> tuple[str, str]:
+        """`draws`, also for a message that is not well formed and will be refused."""
+        try:
+            return self.draws(move)
+        except (IndexError, VecError):
+            return "", ""
+
     def holds(self, machine: Any) -> set[Mark]:
         """What is true of the machine as long as it is."""
         return set()
@@ -153,7 +160,7 @@ class Steps:
 
     def _step(self, node: Node, move: Move) -> Step | None:
         machine = Steps.current = fork(node.machine)
-        self._chance.begin(*self.draws(move), node.drawn)
+        self._chance.begin(*self.drawing(move), node.drawn)
         try:
             sent, marks = self.give(machine, move)
         except VecError as refusal:

@@ -105,6 +105,31 @@ def bytes_of(term: Term) -> bytes:
     return found
 
 
+def build(term: Term) -> bytes:
+    """The bytes that mean the term, made with whatever key it names: for who has made sure that it may be built."""
+    if term.kind == "enc":
+        return enc(*map(build, term.parts))
+    if term.kind == "aenc":
+        to, plaintext, info = term.parts
+        made = _Hpke().encrypt(build(plaintext), build(to)[1:], info=_prefixed(info, _BYTE))
+        return _BYTE + made
+    if term.kind == "public":
+        return _BYTE + _public_of(_BYTES[term.parts[0]])
+    if term.kind == "sign":
+        return _sign(_BYTES[term.parts[0]], _prefixed(term.parts[1]))
+    if term.kind == "mac":
+        return _digest(build(term.parts[0]), _prefixed(term.parts[1]), "sha256")
+    if term.kind == "hash":
+        return _sha256(build(term.parts[0])).digest()
+    # A label is only ever a part of what is signed or sealed; by itself it is its text.
+    return _BYTES[term] if term in _BYTES else term.parts[0].encode()
+
+
+def _prefixed(labelled: Term, behind: bytes = b"") -> bytes:
+    label, rest = labelled.parts
+    return suites.labelled(label.parts[0], behind + build(rest))
+
+
 def _labelled(data: bytes) -> Term:
     """prefix || label || 0 || rest as (label, rest)."""
     label, _, rest = data.removeprefix(suites.PREFIX).partition(b"\0")
@@ -114,6 +139,11 @@ def _labelled(data: bytes) -> Term:
 def _info(info: bytes) -> Term:
     label, _, rest = info.removeprefix(suites.PREFIX).partition(b"\0")
     return terms.enc(terms.literal(label.decode()), term_of(rest[1:]))
+
+
+def is_label(term: Term) -> bool:
+    """It stands for no bytes of a message."""
+    return term.kind == "literal" and term not in _BYTES
 
 
 def label_of(term: Term) -> str:
