@@ -43,7 +43,7 @@ struct scenario {
         int by_name;                   /* shows what is not promised: only run when it is asked for */
         int dies;                      /* the guard dies after begin; the card writes the word off */
         int settles;                   /* instead of revoking, the guard settles and connects */
-        struct revocation revocations[3];
+        struct revocation revocations[4];  /* ends with one that loses nothing */
         struct vec_word start;
         uint8_t m[INSTANCES], b[INSTANCES];
 };
@@ -484,6 +484,10 @@ static const struct scenario scenarios[] = {
          .start = OWNED(0), BOTH},
         {"revoke-r-give-again", card_two_turns, 0, PATIENT, .revocations = {{1, VEC_R, 1}, {1, VEC_R, 0}},
          .start = OWNED(0), BOTH},
+        {"revoke-three", card_two_turns, 0, PATIENT,
+         .revocations = {{1, VEC_A, 1}, {1, VEC_R, 1}, {1, VEC_C, 0}}, .start = OWNED(0), BOTH},
+        {"revoke-both", card_switches, 1, PATIENT, .revocations = {{1, VEC_A, 1}, {2, VEC_C, 0}, {1, VEC_C, 0}},
+         .start = {.held = VEC_C | VEC_A, .status = VEC_USING, .owner = 1}, BOTH},
         /* Abort while a worker is inside: its result must not count. The card thread enters nothing with r here. */
         {"abort-a", card_switches, 1, FORCE, .revocations = {{1, VEC_A, 1}, {1, VEC_A, 0}},
          .start = {.held = VEC_C | VEC_A, .status = VEC_USING, .owner = 1}, BOTH},

@@ -28,6 +28,7 @@ SCOPES = [
     pytest.param("TSO", ("settle-connect", "guard-dies"), 7_000),
     pytest.param("TSO", ("abort-a", "force-r-over-down", "force-over-down"), 450_000, marks=minutes),
     pytest.param("TSO", ("abort-c",), 600_000, marks=minutes),
+    pytest.param("TSO", ("revoke-both", "revoke-three"), 500_000, marks=minutes),
     pytest.param("TSO", ("revoke-a-two-workers",), 1_600_000, marks=prove),
     pytest.param(
         "RA",
@@ -36,13 +37,14 @@ SCOPES = [
     ),
     pytest.param("RA", ("revoke-c", "guard-dies"), 160_000, marks=minutes),
     pytest.param("RA", ("revoke-r", "revoke-a-then-c"), 250_000, marks=prove),
+    pytest.param("RA", ("revoke-both", "revoke-three"), 2_000_000, marks=prove),
     pytest.param("RA", ("abort-a", "force-turn-killed", "force-over-down"), 1_000_000, marks=prove),
     pytest.param("RA", ("revoke-a-give-again", "revoke-r-give-again"), 1_900_000, marks=prove),
     pytest.param("RA", ("force-r-over-down",), 5_000_000, marks=prove),
     pytest.param("RA", ("abort-c",), 2_000_000, marks=prove),
     pytest.param("RA", ("revoke-a-two-workers",), 3_900_000, marks=prove),
 ]
-SCENARIOS = 18
+SCENARIOS = 20
 
 # What is broken: (text of card.c, what stands there instead), ...; the scenario that shows it; the property broken,
 # or "" for whichever comes first. White space does not count. Shown under TSO, so no weak order is needed for it.
