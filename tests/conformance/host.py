@@ -90,7 +90,7 @@ def answer(card: api.Card, call: str, args: dict[str, Any], fds: list[int]) -> A
         return card.stage(secret, readable=args["readable"])
     if call == "arena_has":
         return arena_has(bytes.fromhex(args["masked"]))
-    for name in ("tag", "data"):
+    for name in ("tag", "data", "value"):
         if name in args:
             args[name] = bytes.fromhex(args[name])
     if call == "bind":
