@@ -17,6 +17,7 @@ BLOCKS = {
         "state map": "tests.model.state_map:table",
         "holes": "tests.model.literal_rules.page:holes",
         "literal rules": "tests.model.literal_rules.page:rules",
+        "mutants": "tests.model.implied:table",
     },
     "docs/protocol.md": {
         "scopes": "tests.model.attacker.record:scopes",

@@ -46,7 +46,10 @@ def moved(state: State, ghost: dict, request, wipes) -> dict:
 
 
 def foreign(state: State, ghost: dict) -> list:
-    """Data of somebody else in an instance or with a user, of two users in one card, or in an engine below L2."""
+    """
+    Data of somebody else in an instance or with a user, of two users in one card; in an engine below L2; a key that
+    stayed when its instance was disconnected.
+    """
     found = []
     for (place, *thing), users in ghost.items():
         allowed = {
@@ -55,7 +58,8 @@ def foreign(state: State, ghost: dict) -> list:
             "key": lambda i, _: {state.owner(i)},
         }.get(place)
         below = place == "engine" and state.status_of(*thing) != IN_USE
-        if allowed and users - allowed(*thing) or len(users) > 1 or below:
+        stayed = place == "key" and thing[0] not in state.mapped[thing[1]]
+        if allowed and users - allowed(*thing) or len(users) > 1 or below or stayed:
             found.append((place, thing, users))
     return found
 
@@ -91,7 +95,7 @@ def world():
     state = made("AB", ("aA", "bB", "cA"))
     for u, i in OWN:
         do(state, append(u, i), read(u, i))
-    moves = [Request(op, u, i) for op in ("put", "get") for u, i in OWN]
+    moves = [Request(op, u, i) for op in ("put", "get") for u in "AB" for _, i in OWN]
     return state, moves + [
         r
         for r in on_cards(state)
