@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 from collections.abc import AsyncIterator
@@ -13,14 +12,16 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.audit_log import Log
+from tests.unit.full_disk import FullDisk
 from tests.unit.guard_world import FakeBroker, World, in_world, no_room, settled
-from vecd.audit import keeper, roots
+from vecd.audit import roots
 from vecd.audit.files import segments
 from vecd.audit.records import GuardFormat, members
 from vecd.audit.roots import Witness
 from vecd.audit.verify import Verifier
-from vecd.base import config, log
+from vecd.base import config, ipc, log
 from vecd.base.errors import Caller, ConfigError, Denied, Exhausted, Failed, ProtocolRefused, VecError
+from vecd.control import calls
 from vecd.protocol.suites import generate, sign
 from vecd.services.guard_parts import audit
 
@@ -106,16 +107,14 @@ async def test_who_asked_is_on_record_by_the_kernel_s_word(world):
 
 
 @in_world
-async def test_what_a_door_refuses_is_on_record(world, monkeypatch=pytest.MonkeyPatch()):
+async def test_what_a_door_refuses_is_on_record(world):
     async with recorded(world):
         with pytest.raises(ProtocolRefused):
             await world.card(certificate=b"forged")
-        broker = FakeBroker()
-        table = __import__("vecd.control.calls", fromlist=["door"]).door("broker", "broker")
-        ipc = __import__("vecd.base.ipc", fromlist=["connect"])
-        broker.peer = await ipc.connect(str(world.paths.broker), broker._asked, table=table, timeout=1.0)
+        table = calls.door("broker", "broker")
+        silent = await ipc.connect(str(world.paths.broker), None, table=table, timeout=1.0)
         with pytest.raises(Caller):
-            await broker.peer.call("guest.who", {"name": "A"})
+            await silent.call("guest.who", {"name": "A"})
     rows = records(world, "refused")
     assert [(one["call"], one["error"]) for one in rows] == [("card.hello", "ProtocolRefused"), ("guest.who", "Caller")]
     assert rows[0]["by"]["door"] == "card/c0" and "registration 4" in rows[0]["reason"]
@@ -161,25 +160,6 @@ async def test_a_slot_owner_that_was_seen_is_on_record_once(world):
 
 
 # ---- where the disk takes nothing
-
-
-class FullDisk:
-    """os.write of the keeper answers ENOSPC while `full`; and writes but a part, before it does."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.full, self.left = False, 0
-        real = os.write
-
-        def write(descriptor: int, data: bytes) -> int:
-            if not self.full:
-                return real(descriptor, data)
-            if not self.left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            part, self.left = bytes(data[: self.left]), 0
-            return real(descriptor, part)
-
-        self.os = type("Os", (), {**vars(os), "write": staticmethod(write)})
-        monkeypatch.setattr(keeper, "os", self.os)
 
 
 @in_world

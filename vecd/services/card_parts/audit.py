@@ -78,7 +78,7 @@ class Audited:
 
     async def run(self, guard: Callable[[], ipc.Peer | None]) -> None:
         """Takes, writes and signs until it is cancelled; `guard` is who hears of roots, while somebody does."""
-        told: Root | None = None
+        told: tuple[Root | None, list[str]] = None, []
         while True:
             await asyncio.sleep(TAKE_S)
             await self._by_side(self._take)
@@ -86,11 +86,11 @@ class Audited:
             something = root is None or self._keeper.end > root.sequence or bool(self._full)
             if now - self._signed_s < (ROOT_S if something else HEARTBEAT_S):
                 continue
-            if await self._sign():
-                self._signed_s = now
-            peer = guard()
-            if peer is not None and self._keeper.root is not told:
-                told = await self._tell(peer, told)
+            await self._sign()
+            self._signed_s = now
+            peer, news = guard(), (self._keeper.root, self._wrong())
+            if peer is not None and news != told and await self._tell(peer, *news):
+                told = news
 
     async def end(self) -> None:
         """Nothing is begun any more; STOP is the last record, and signed."""
@@ -177,16 +177,18 @@ class Audited:
         root = prepared.signed(lambda label, body: sign(keys, label, body))
         return await self._by_side(lambda: self._keep(root, last))
 
-    async def _tell(self, peer: ipc.Peer, told: Root | None) -> Root | None:
-        """The guard has the last root on record, and said what its own is; the root that it has."""
-        root = self._keeper.root
+    def _wrong(self) -> list[str]:
+        """What an operator has to look at."""
+        doing = "records are lost" if self._settings.on_full == "drop" else "it does nothing"
+        return [*self._alarms, *([f"its audit log cannot be written, {doing}: {self._full}"] if self._full else [])]
+
+    async def _tell(self, peer: ipc.Peer, root: Root | None, wrong: list[str]) -> bool:
+        """The guard has the last root on record, and said what its own is; False: it will hear of a later one."""
         assert root is not None
-        full = [f"its audit log cannot be written, and it does nothing: {self._full}"] if self._full else []
         try:
-            answer = await peer.call("audit.root", {"root": root.line(), "alarms": [*self._alarms, *full]}, timeout=5.0)
+            answer = await peer.call("audit.root", {"root": root.line(), "alarms": wrong}, timeout=5.0)
         except VecError:
-            # It will hear of a later one.
-            return told
+            return False
         if answer["number"] >= 0:
             self._witness = Witness(answer["number"], answer["hash"])
-        return root
+        return True
