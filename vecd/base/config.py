@@ -45,7 +45,7 @@ class Guard:
     drain_s: float = _number(1.0, 0.01, 60)
     # How long cards keep their key slots without a guard.
     guard_away_s: float = _number(10.0, 1, 600)
-    # Tokens a second that each guest has for what changes something: a start-up costs 22, a release 10.
+    # Tokens a second that each guest has for what changes something: a start-up costs 24, a release 10.
     guest_rate: float = _number(300.0, 1, 1000000)
     # How many of them it may save up.
     guest_burst: float = _number(1000.0, 20, 1000000)
