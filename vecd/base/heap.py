@@ -53,11 +53,12 @@ def _block_survives(size: int) -> bool:
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    # A run, for reading allocates: single bytes of this value may stand there by then. Made before, or it could itself.
+    run = bytes([_MARK]) * 16
     block = libc.malloc(size)
     ctypes.memset(block, _MARK, size)
     libc.free(block)
-    # A run, for reading allocates: single bytes of this value may stand there by now.
-    return bytes([_MARK]) * 16 in ctypes.string_at(block + _LINKS, size - _LINKS - _TAIL)
+    return run in ctypes.string_at(block + _LINKS, size - _LINKS - _TAIL)
 
 
 def _object_survives() -> bool:
