@@ -12,7 +12,7 @@ from tests.model.induction import observation, scrambled
 from tests.model.induction.finite import DEFAULTS, STRANGER, States, Term, changed, values
 from tests.model.induction.properties import PROPERTIES
 from tests.model.induction.steps import transitions
-from tests.model.induction.terms import GHOST, TABLES, Thing, any_state
+from tests.model.induction.terms import GHOST, TABLES, any_state
 from tests.model.test_taint import moved
 from vecd.base.errors import Integrity
 from vecd.ppm import properties, rules
@@ -21,10 +21,15 @@ from vecd.ppm.rules import UNCLEAR, YES
 from vecd.ppm.state import BITS
 
 _VARIANTS = ("R6", "R9", "R10")
-_PLACES = [z3.Const(f"place {n}", Thing) for n in range(3)]
 
 # The ghost of tests/model/test_taint.py by our tables.
-_GHOSTS = {"memory": "memory", "engine": "engine", "buffers": "buffers", "key": "slot", "user": "got"}
+_GHOSTS = {"memory": "memory", "engine": "engine", "buffers": "buffers", "key": "slot", "user": "got", "label": "label"}
+
+
+def _cell(state, table):
+    """The term of any cell of a table; its place is constants."""
+    *sorts, _ = TABLES[table]
+    return Term(state.tables[table](*(z3.Const(f"place {n}", sort) for n, sort in enumerate(sorts))))
 
 
 class Row:
@@ -36,9 +41,7 @@ class Row:
         self.name = transition.name
         self.meant = Term(step.meant())
         self.enabled = Term(step.enabled())
-        self.after = {
-            table: Term(step.after.tables[table](*_PLACES[: len(TABLES[table]) - 1])) for table in sorted(step.touched)
-        }
+        self.after = {table: _cell(step.after, table) for table in sorted(step.touched)}
 
 
 class Form:
@@ -120,15 +123,25 @@ def ask_all(state, snapshots, requests, ghosts=itertools.repeat(None), decide=ru
 
 
 def ghosted(ghost):
-    return [((_GHOSTS[what], *where), users) for (what, *where), users in (ghost or {}).items()]
+    return [((_GHOSTS[what], *where), tuple(there)) for (what, *where), there in (ghost or {}).items()]
 
 
 def ghost_changes(state, ghost, request, wipes):
-    """What an operation moves and a wipe overwrites, by tests/model/test_taint.py."""
-    before = {(place, user) for place, users in ghosted(ghost) for user in users}
-    then = {(place, user) for place, users in ghosted(moved(state, ghost, request, wipes)) for user in users}
-    for (table, *place), user in before ^ then:
-        yield table, (*place, user), ((table, *place), user) in {((t, *x), u) for (t, *x), u in then}
+    """What an operation moves and a wipe overwrites, by tests/model/test_taint.py, and of which level it is."""
+    before = {(place, what) for place, there in ghosted(ghost) for what in there}
+    then = labelled(state, moved(state, ghost, request, wipes), request, wipes)
+    then = {(place, what) for place, there in ghosted(then) for what in there}
+    for (table, *place), what in before ^ then:
+        yield table, (*place, what), ((table, *place), what) in then
+
+
+def labelled(state, ghost, request, wipes):
+    """Data are of the level of who put them in, a result of that to which the card came down: its instance's."""
+    filled = {"put": request.object, "fetch": request.subject}.get(request.rule)
+    if filled is not None:
+        key = ("label", filled)
+        ghost = ghost | {key: ghost.get(key, frozenset()) | {state.level.get(request.subject, 0)}}
+    return {place: there for place, there in ghost.items() if place[0] != "label" or ("memory", place[1]) not in wipes}
 
 
 def differences(form, states, requests, answers, *, ghost=False):
@@ -222,9 +235,7 @@ def observe_all(rng, count):
     v = any_state()
     step = observation.Observation().step(v)
     enabled = Term(step.enabled())
-    after = {
-        table: Term(step.after.tables[table](*_PLACES[: len(TABLES[table]) - 1])) for table in sorted(step.touched)
-    }
+    after = {table: _cell(step.after, table) for table in sorted(step.touched)}
     believed = 0
     for number in range(count):
         if number % 100 == 0:

@@ -32,16 +32,16 @@ class States:
         self.name = name
         self.things = [*state.world, None, STRANGER]
         self.levels = state.levels
-        self.places = {table: list(product(self.things, repeat=len(sorts) - 1)) for table, sorts in TABLES.items()}
+        numbers = range(state.levels.count + 3)
+        self.places = {
+            table: list(product(*(self.things if sort == Thing else numbers for sort in sorts[:-1])))
+            for table, sorts in TABLES.items()
+        }
         self.tables = {table: {} for table in TABLES}
         self.fixed = {
             "kind": {(x,): state.world[x].kind if x in state.world else NOTHING for x in self.things},
             "own": {(x,): state.world[x].owner if x in state.world else None for x in self.things},
-            "may": {
-                (x, n): x in state.world and n in state.world[x].may
-                for x in self.things
-                for n in range(state.levels.count + 3)
-            },
+            "may": {(x, n): x in state.world and n in state.world[x].may for x in self.things for n in numbers},
         }
         self.constants = {"m": real.MANAGER, "nobody": None, "p": state.levels.count}
 
@@ -50,14 +50,14 @@ class States:
         return (1 << self.count) - 1
 
     def add(self, state, ghost=()):
-        """One more state. `ghost` is pairs of a place in a ghost table, (table, *things), and the users there."""
+        """One more state. `ghost` is pairs of a place in a ghost table, (table, *things), and what is there."""
         bit = 1 << self.count
         self.count += 1
         for table, place, value in values(state):
             self._set(table, place, value, bit)
-        for (table, *place), users in ghost:
-            for user in users:
-                self._set(table, (*place, user), True, bit)
+        for (table, *place), there in ghost:
+            for what in there:
+                self._set(table, (*place, what), True, bit)
 
     def _set(self, table, place, value, bit):
         if value is True:

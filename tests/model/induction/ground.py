@@ -10,7 +10,7 @@ from itertools import product
 import z3
 
 from tests.model.induction.observation import CONTEXT, CURRENT, OUTPUT
-from tests.model.induction.properties import GROUPS, SECURE
+from tests.model.induction.properties import DATA, GROUPS, SECURE
 from tests.model.induction.steps import DEFAULT, LEVEL, NEXT, OBJECT, SUBJECT, TO
 from tests.model.induction.terms import (
     CARD,
@@ -58,7 +58,7 @@ class Ground:
         self.v = any_state()
         self.solver = z3.Solver()
         self.solver.add(*self._closed(), *(self.of(formula) for formula in axioms().values()))
-        self.solver.add(*(self.of(GROUPS[name](self.v)) for name in (*SECURE, "taint")))
+        self.solver.add(*(self.of(GROUPS[name](self.v)) for name in (*SECURE, *DATA)))
 
     numbers = range(LEVELS + 2)
 
@@ -141,7 +141,7 @@ class Ground:
         s, o = names[transition.subject], names[transition.object]
         meant = [(s, o, "a" if o == "k" else "A", n) for n in ("nobody", "b")]
         wrong = [("A", "b", "A", "nobody"), (s, o, "c", "nobody"), (s, o, "B", "nobody"), (s, o, "a", "l")]
-        wrong += [(s, x, s, "nobody") for x in ("a", "A", "m", "k")]
+        wrong += [(s, x, "a" if o == "k" else "A", "nobody") for x in ("a", "A", "b", "m", "k")]
         wrong += [(x, o, s, "nobody") for x in ("b", "A", "m", "l")]
         for chosen in dict.fromkeys([*meant, *wrong]):
             yield [

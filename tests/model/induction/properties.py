@@ -17,6 +17,7 @@ from tests.model.induction.terms import (
     TOP,
     USER,
     USING,
+    Int,
     dominates,
     every,
     kind,
@@ -201,11 +202,22 @@ def taint(v):
     )
 
 
-GROUPS = PROPERTIES | {"shape": shape, "instruction": instruction, "taint": taint}
+def labels(v):
+    """No data in an instance are of a level above its own: nothing is written down, and nothing comes down with it."""
+    return every(
+        lambda i, n: Implies(And(kind(i) == INSTANCE, v.live(i), v.label(i, n)), dominates(v.f(i), n)),
+        Int,
+    )
+
+
+GROUPS = PROPERTIES | {"shape": shape, "instruction": instruction, "taint": taint, "labels": labels}
 """Every group of an obligation: name to the formula of a state."""
 
 SECURE = (*PROPERTIES, "shape", "instruction")
-"""What an obligation may assume; `taint` assumes itself as well."""
+"""What an obligation may assume; a group of `DATA` assumes itself as well."""
+
+DATA = ("taint", "labels")
+"""What is said of the ghost."""
 
 
 # What follows from Secure, state by state: docs/model.md, "Induction".
@@ -246,5 +258,12 @@ CONSEQUENCES = {
         lambda s, k, x: Implies(And(kind(k) == CARD, v.b(s, k, "rw"), Or(v.engine(k, x), v.buffers(k, x))), own(s) == x)
     ),
     "no user has got data of another": lambda v: every(lambda u, x: Implies(v.got(u, x), u == x)),
+    "who can get data out of an instance is at or above what is in it": lambda v: every(
+        lambda u, i, n: Implies(
+            And(kind(i) == INSTANCE, v.b(u, i, "rw"), v.label(i, n)),
+            dominates(v.f(u), n),
+        ),
+        Int,
+    ),
 }
-"""Sentence to formula. The last two need `taint`."""
+"""Sentence to formula. The last three are of the ghost."""

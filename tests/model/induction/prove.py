@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import z3
 
-from tests.model.induction.properties import GROUPS, SECURE
+from tests.model.induction.properties import DATA, GROUPS, SECURE
 from tests.model.induction.steps import OBJECT, SUBJECT
 from tests.model.induction.terms import any_state, world
 
@@ -28,7 +28,7 @@ class Obligation(NamedTuple):
 
 def assumed(v, group=""):
     """What may be assumed of the state before."""
-    return [*world().values(), *(GROUPS[name](v) for name in (*SECURE, *(["taint"] if group == "taint" else [])))]
+    return [*world().values(), *(GROUPS[name](v) for name in (*SECURE, *([group] if group in DATA else [])))]
 
 
 def solver(v, group="", limit=LIMIT_MS):
@@ -44,7 +44,7 @@ def obligations(transition, groups=GROUPS, limit=LIMIT_MS):
     """Every obligation of one transition, decided."""
     v = any_state()
     step = transition.step(v)
-    asked = {False: solver(v, limit=limit), True: solver(v, "taint", limit)}
+    asked = {group: solver(v, group, limit) for group in ("", *DATA)}
     for every in asked.values():
         every.add(step.enabled(), *_mentioned(v))
     for name in groups:
@@ -52,7 +52,7 @@ def obligations(transition, groups=GROUPS, limit=LIMIT_MS):
         if then.eq(before):
             yield Obligation(transition.name, name, SAME)
             continue
-        yield Obligation(transition.name, name, *_valid(asked[name == "taint"], then))
+        yield Obligation(transition.name, name, *_valid(asked[name if name in DATA else ""], then))
 
 
 def _mentioned(v):

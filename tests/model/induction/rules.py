@@ -132,6 +132,11 @@ def wiped(words, table, *first, when=None):
     return column(words, table, *first, becomes=lambda *_: NO, last=None if when is None else lambda *_: when)
 
 
+def _memory_wiped(words, instance, when=None):
+    for table in ("memory", "label"):
+        yield wiped(words, table, instance, when=when)
+
+
 # ---- R1 .. R4: get an attribute
 
 
@@ -209,7 +214,7 @@ def create(v, q):
     for x in LETTERS:
         yield cell("M[m] is e*", f"M.{x}", m, o, becomes=YES if x == "e" else NO)
     if q.object_kind == real.INSTANCE:
-        yield wiped("memory wiped", "memory", o)
+        yield from _memory_wiped("memory wiped", o)
 
 
 @rule("R8", pairs(*BY_M.values()))
@@ -325,7 +330,7 @@ def _move_instance(v, q):
     lowered = And(level != below, dominates(below, level))
     yield Guard("lowered: its user is not connected", Not(And(lowered, v.b(own(i), i, "c"))))
     yield cell("f", "f", i, becomes=level)
-    yield wiped("lowered: memory wiped", "memory", i, when=lowered)
+    yield from _memory_wiped("lowered: memory wiped", i, when=lowered)
 
 
 @rule("R12", pairs(ON_CARD, BY_M[real.CARD]))
@@ -398,12 +403,15 @@ def fetch(v, q):
     i, k = q.subject, q.object
     yield from _in_control(v, q, "rw")
     yield column("the result into memory", "memory", i, becomes=lambda x: Or(v.memory(i, x), v.buffers(k, x)))
+    # The downgrade of the card has declassified it.
+    yield cell("the result is of its level", "label", i, v.f(i), becomes=YES)
 
 
 @rule("put", pairs(ON_INSTANCE))
 def put(v, q):
     yield Guard("a or w is held", v.b(q.subject, q.object, "aw"))
     yield cell("data into memory", "memory", q.object, q.subject, becomes=YES)
+    yield cell("the data are of its level", "label", q.object, v.f(q.subject), becomes=YES)
 
 
 @rule("get", pairs(ON_INSTANCE))

@@ -123,7 +123,9 @@ def ghost(rng, state):
     """Somebody's data everywhere, allowed or not, as in tests/model/test_taint.py."""
     places = [("memory", i) for i in INSTANCES] + [(what, k) for what in ("engine", "buffers") for k in CARDS]
     places += [("key", i, k) for i in INSTANCES for k in CARDS] + [("user", u) for u in USERS]
-    return {place: frozenset(u for u in USERS if rng.random() < 0.4) for place in places}
+    found = {place: frozenset(u for u in USERS if rng.random() < 0.4) for place in places}
+    levels = sorted(state.levels.instance)
+    return found | {("label", i): frozenset(n for n in levels if rng.random() < 0.3) for i in INSTANCES}
 
 
 def observation(rng, state):

@@ -51,10 +51,12 @@ TABLES = {
     "buffers": (Thing, Thing, Bool),
     "slot": (Thing, Thing, Thing, Bool),
     "got": (Thing, Thing, Bool),
+    # Of which levels the data in the memory of an instance are.
+    "label": (Thing, Int, Bool),
 }
 """Name of a table to the sorts of its places and of its values."""
 
-GHOST = ("memory", "engine", "buffers", "slot", "got")
+GHOST = ("memory", "engine", "buffers", "slot", "got", "label")
 
 
 def every(body, *where, by=None):

@@ -8,7 +8,7 @@ import z3
 
 from tests.model.induction.ground import Ground
 from tests.model.induction.observation import Observation
-from tests.model.induction.properties import CONSEQUENCES, GROUPS
+from tests.model.induction.properties import CONSEQUENCES, DATA, GROUPS
 from tests.model.induction.prove import PROVED, SAME, obligations, solver
 from tests.model.induction.rules import NO, RULES, Effect, cell
 from tests.model.induction.steps import OBJECT, SUBJECT, Transition, transitions
@@ -21,23 +21,51 @@ TRANSITIONS = [*transitions(), Observation()]
 ORDER = (
     *"discretionary instruction shape top virtual chain residue slot type".split(),
     "simple security",
+    "labels",
     "taint",
     "status",
     "star",
 )
 
-AUTHORITY = "who may decide: the cells would be secure, whoever asked"
-GIVES = "it gives: whoever gets less is as secure. That the rules give it, the differential test holds"
-TAKES = "what its holder or the manager wanted back, and no property demands. The differential test holds it"
+GIVES = "it gives: whoever gets less is as secure. That it is given, the differential test holds"
+TAKES = "somebody wanted it back, and no property demands that. That it is taken, the differential test holds"
+AUTHORITY = "who may decide: the state would be secure, whoever asked"
+NOTHING = "a yes more changes nothing: what it would take is not there"
+CLEARED = "what it excludes is cleared by the effects of the same rule"
+TWICE = "another effect of the same rule, or another condition, leaves nothing for it to do in a secure state"
 
-# What may be taken out, and no property notices, though nothing else implies it: (rule, words) to the reason.
+# What no property needs, though no other condition implies it: (rule, words) to the reason. A star is any letter. That
+# it is harmless is proved for any size of the world, like the rule itself.
 HARMLESS = {
     ("R1", "b += c"): GIVES,
     ("R2", "b += a"): GIVES,
     ("R3", "b += w"): GIVES,
     ("R4", "b += r"): GIVES,
     ("R5", "b += e"): GIVES,
+    ("R6", "it is held"): NOTHING,
+    ("R6", "b -= *"): TAKES,
+    ("R6", "b -= e"): TAKES,
+    ("R6", "b of the user is empty"): TAKES,
+    ("R6", "settled: cur"): TWICE,
+    ("R6", "the object is of kind user"): NOTHING,
+    ("R6", "the object is of kind instance"): NOTHING,
+    ("R6", "the object is of kind card"): NOTHING,
+    ("R7", "the subject is of kind m"): AUTHORITY,
+    ("R8", "the subject is of kind m"): AUTHORITY,
+    ("R8", "m holds e*"): AUTHORITY,
+    ("R8", "its user holds nothing on it"): CLEARED,
+    ("R8", "row of M"): TWICE,
+    ("R8", "row of b"): TWICE,
+    ("R9", "the subject is of kind m"): AUTHORITY,
     ("R9", "M += *"): GIVES,
+    ("R10", "the subject is of kind m"): AUTHORITY,
+    ("R10", "the object is live"): NOTHING,
+    ("R10", "the object is of kind card"): NOTHING,
+    ("R10", "its own instance"): NOTHING,
+    ("R10", "who gets it is live"): NOTHING,
+    ("R10", "of its kind"): NOTHING,
+    ("R10", "M -= *"): TAKES,
+    ("R10", "settled: cur"): TWICE,
     ("loadkey", "key += i"): GIVES,
 }
 
@@ -57,14 +85,15 @@ def taken_out(rule):
 
 
 def not_proved(transition):
-    groups = [group for group in GROUPS if group != "taint" or transition.rule != "observation"]
+    groups = [group for group in GROUPS if group not in DATA or transition.rule != "observation"]
     return [o.group for o in obligations(transition, groups, limit=3000) if o.result not in (PROVED, SAME)]
 
 
 def implied(transition, words, mutant):
     """The condition follows from the others in every secure state, of any size."""
     v = any_state()
-    asked = solver(v, "taint", limit=3000)
+    asked = solver(v, limit=3000)
+    asked.add(*(GROUPS[group](v) for group in DATA))
     asked.add(mutant.step(v).enabled())
     asked.add(z3.Not(z3.And(*(part.formula for part in transition.parts(v) if part.words == words))))
     return asked.check() == z3.unsat

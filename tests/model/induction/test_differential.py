@@ -114,24 +114,24 @@ def test_the_form_gives_the_answers_and_the_states_of_the_rules_in_random_states
 @pytest.mark.minutes
 @pytest.mark.limit(600)
 @pytest.mark.parametrize("world", worlds.WORLDS, ids=lambda world: world.__name__)
-def test_the_form_is_the_rules_in_every_sixtieth_reachable_state_for_every_request(world):
-    states, asked = compared(world, 60)
+def test_the_form_is_the_rules_in_every_hundredth_reachable_state_for_every_request(world):
+    states, asked = compared(world, 100)
     print(f"{world.__name__}: {states} states, {asked} requests in each")
-    assert states >= worlds.SIZES[world] // 60 and asked > 150
+    assert states >= worlds.SIZES[world] // 100 and asked > 150
 
 
 @pytest.mark.minutes
 @pytest.mark.limit(600)
 def test_the_form_is_the_rules_in_random_states_secure_or_not():
-    good, bad, yes = many_random_states(3, 200, 120)
-    assert good >= 600 and bad >= 500 and yes > 25_000
+    good, bad, yes = many_random_states(2, 200, 120)
+    assert good >= 400 and bad >= 300 and yes > 15_000
 
 
 @pytest.mark.minutes
 def test_an_observation_is_what_the_monitor_makes_of_it():
-    believed, refused = observe_all(random.Random(SEED), 2000)
+    believed, refused = observe_all(random.Random(SEED), 1200)
     print(f"{believed} observations believed, {refused} refused")
-    assert believed > 200 and refused > 700
+    assert believed > 120 and refused > 400
 
 
 # A rule of vecd.ppm that forgets what it writes to one table.
