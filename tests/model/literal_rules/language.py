@@ -286,11 +286,17 @@ def _change_status(match: re.Match) -> Callable:
 
 
 def _change_who(match: re.Match) -> Callable:
-    table, o = _CELL[match[1]], _thing(match[2])
-    who = (lambda w, v, q: None) if match[3] == "none" else _thing(match[3])
-    if match[3] == "ctx(o)":
-        who = lambda w, v, q: v.get(("context", None, q["o"]))  # noqa: E731
-    return lambda w, v, q, t: _store(v, (table, None, o(w, v, q)), who(w, v, q))
+    table, o, value = _CELL[match[1]], _thing(match[2]), match[3]
+
+    def change(w: World, v: dict, q: dict, t: Table) -> None:
+        who = None
+        if value == "ctx(o)":
+            who = v.get(("context", None, q["o"]))
+        elif value != "none":
+            who = _thing(value)(w, v, q)
+        _store(v, (table, None, o(w, v, q)), who)
+
+    return change
 
 
 def _change_key(match: re.Match) -> Callable:
