@@ -139,7 +139,7 @@ def edited(table: Table, *edits: Edit) -> Table:
 
 
 def _all(rows: str, part: str, *atoms: str) -> tuple[Edit, ...]:
-    """The same atoms for several rows, in front of the rows' own conditions."""
+    """The same atoms for several rows."""
     return tuple(Edit(row, part, atom) for row in rows.split(", ") for atom in atoms)
 
 
