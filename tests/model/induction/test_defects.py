@@ -31,6 +31,9 @@ GIVES = "it gives: whoever gets less is as secure. That it is given, the differe
 TAKES = "somebody wanted it back, and no property demands that. That it is taken, the differential test holds"
 AUTHORITY = "who may decide: the state would be secure, whoever asked"
 NOTHING = "a yes more changes nothing: what it would take is not there"
+FORM = "what is asked for has to make sense; what comes of nonsense is secure"
+RIGHT = "what the right is good for: the properties speak of states, not of operations. The answers are compared"
+MOVES = "data that do not move are seen by nobody. That they move as the taint of tests/model has it, is compared"
 CLEARED = "what it excludes is cleared by the effects of the same rule"
 TWICE = "another effect of the same rule, or another condition, leaves nothing for it to do in a secure state"
 
@@ -66,7 +69,42 @@ HARMLESS = {
     ("R10", "of its kind"): NOTHING,
     ("R10", "M -= *"): TAKES,
     ("R10", "settled: cur"): TWICE,
-    ("loadkey", "key += i"): GIVES,
+    ("R11", "the subject is of kind m"): AUTHORITY,
+    ("R11", "m holds e*"): AUTHORITY,
+    ("R11", "owns the slot"): AUTHORITY,
+    ("R11", "the level is L2"): FORM,
+    ("R11", "in control"): NOTHING,
+    ("R11", "a slot owner"): "using without a slot owner is draining: nobody can use it until R12, and it is clean",
+    ("R11", "using"): NOTHING,
+    ("R11", "the level of the slot owner"): FORM,
+    ("R11", "instances have more than one level"): FORM,
+    ("R11", "lowered: its user is not connected"): "its memory is wiped in the same step, so that nothing comes down",
+    ("R11", "f"): GIVES,
+    ("R12", "the subject is of kind m"): AUTHORITY,
+    ("R12", "m holds e*"): AUTHORITY,
+    ("R12", "owns the slot"): AUTHORITY,
+    ("R12", "next is nobody"): AUTHORITY,
+    ("R12", "next is nobody or an instance"): FORM,
+    ("R12", "not free"): NOTHING,
+    ("R12", "out is nobody"): "after a yield nobody owns the slot: what is left names whose it is, until m cleans",
+    ("loadkey", "a is held"): RIGHT,
+    ("loadkey", "the key is in the slot"): MOVES,
+    ("loadkey", "the key is in the engine"): MOVES,
+    ("submit", "a is held"): RIGHT,
+    ("submit", "has a key slot"): RIGHT,
+    ("submit", "data and key into it"): MOVES,
+    ("process", "in itself"): AUTHORITY,
+    ("process", "the result into the buffers"): MOVES,
+    ("config", "w is held"): RIGHT,
+    ("config", "mode and IV into the buffers"): MOVES,
+    ("fetch", "r or w is held"): RIGHT,
+    ("fetch", "the result into memory"): MOVES,
+    ("fetch", "the result is of its level"): MOVES,
+    ("put", "data into memory"): MOVES,
+    ("put", "the data are of its level"): MOVES,
+    ("get", "data to the user"): MOVES,
+    ("observation", "nobody holds nothing"): FORM,
+    ("observation", "key"): "the key slots that were there stay those of the connected",
 }
 
 
