@@ -61,9 +61,10 @@ test-conformance: setup ## one behaviour suite, run against every card driver
 test-integration: setup ## over the real processes
 	$(PY) -m pytest tests/integration $(ARGS)
 
-bench-quick: setup ## what the card costs beside the same cipher in process, and what a rule costs: JSON lines
+bench-quick: setup ## what the card costs beside the same cipher in process, what a rule and the monitor cost: JSON lines
 	$(PY) -m bench.pump --seconds 0.3 $(ARGS)
 	$(PY) -m bench.rules --seconds 0.3
+	$(PY) -m bench.monitor --seconds 0.3
 
 clean: ## remove build/, the C extension and caches; .venv stays
 	rm -rf build vecd/_*.so .pytest_cache .ruff_cache .mypy_cache .hypothesis

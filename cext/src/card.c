@@ -430,6 +430,85 @@ int vec_card_leave(vec_card_word *word, uint32_t n, uint64_t generation)
         return 0;
 }
 
+/* ---- several steps of a turn in one change ---- */
+
+/*
+ * A fused step is a shorter way through states that its steps have anyway: where all of them would say yes on the word
+ * that was loaded, and nobody changes it, the word after the last of them is put there at once. That is one of
+ * their own interleavings, the one in which nobody else moved, so whatever holds of all of those holds of it. The
+ * cells are read where the single step reads them: after the load of the word, and before the swap.
+ */
+
+static int may_work(const struct vec_word *w, uint32_t i, uint32_t n)
+{
+        return !w->quiesced && w->owner == i && i < VEC_NONE && n && n <= VEC_INFLIGHT_MAX;
+}
+
+int vec_card_begin_work(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t i, uint32_t n,
+                        uint64_t *ret_generation)
+{
+        uint64_t seen = vec_word_load(word);
+        struct vec_word w = vec_word_decode(seen);
+
+        if (card >= VEC_CARDS_MAX || !may_work(&w, i, n) || w.status != VEC_CONTROL || w.inflight ||
+            (w.held & (VEC_C | VEC_R | VEC_W)) != VEC_C || !(vec_cell_load(&m->card_m[card][i]) & VEC_A))
+                return 1;
+        w.held |= VEC_A;
+        w.status = VEC_USING;
+        w.inflight = (uint16_t)n;
+        if (!swap(word, &seen, &w))
+                return 1;
+        *ret_generation = w.generation;
+        return 0;
+}
+
+int vec_card_end_work(vec_card_word *word, uint32_t i, uint32_t n, uint64_t generation, uint64_t *ret_seen)
+{
+        uint64_t seen = vec_word_load(word);
+        struct vec_word w = vec_word_decode(seen);
+
+        if (!may_work(&w, i, n) || w.status != VEC_USING || w.inflight != n || w.generation != generation)
+                return 1;
+        w.inflight = 0;
+        w.quiesced = 1;
+        if (!swap(word, &seen, &w))
+                return 1;
+        *ret_seen = vec_word_encode(&w);
+        return 0;
+}
+
+int vec_card_begin_reply(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t n, uint64_t seen,
+                         uint64_t *ret_generation)
+{
+        /* The first half of down was a load as good as any: while its q stands, this word changes by force alone. */
+        struct vec_word w = vec_word_decode(seen);
+
+        if (card >= VEC_CARDS_MAX || !w.quiesced || w.status != VEC_USING || w.inflight || w.owner == VEC_NONE || !n ||
+            n > VEC_INFLIGHT_MAX || !(w.held & VEC_C) || !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))
+                return 1;
+        w.status = VEC_CONTROL;
+        w.quiesced = 0;
+        w.held |= VEC_R;
+        w.inflight = (uint16_t)n;
+        if (!swap(word, &seen, &w))
+                return 1;
+        *ret_generation = w.generation;
+        return 0;
+}
+
+int vec_card_end_reply(vec_card_word *word, uint32_t i, uint32_t n, uint64_t generation)
+{
+        uint64_t seen = vec_word_load(word);
+        struct vec_word w = vec_word_decode(seen);
+
+        if (!may_work(&w, i, n) || w.status != VEC_CONTROL || !(w.held & VEC_R) || w.inflight != n ||
+            w.generation != generation)
+                return 1;
+        w.inflight = 0;
+        w.held &= (uint8_t)~VEC_R;
+        return !swap(word, &seen, &w);
+}
+
 /* Whatever stands there: nothing enters from here, and what is inside no longer counts. */
 static void write_off(vec_card_word *word)
 {

@@ -94,7 +94,7 @@ int vec_engine_wipe(vec_pump *pump)
         return 0;
 }
 
-/* ---- the steps ---- */
+/* ---- the steps: in one change where that is possible, one by one where somebody came between ---- */
 
 /* R12. The second half fails where a forced revocation cut it short: then the slot is nobody's, start over. */
 int vec_switch_to(vec_pump *pump, uint32_t next, uint8_t *ret_reason)
@@ -128,15 +128,12 @@ static int may_start(const vec_pump *pump, uint8_t *ret_reason)
         return pump->quiesced || !pump->word ? vec_refused(VEC_EBUSY, VEC_REASON_QUIESCED, ret_reason) : 0;
 }
 
-int vec_raise(vec_pump *pump, uint32_t i, uint8_t needs, uint8_t *ret_reason)
+/* The instance owns the slot, holds a, and the card is using, step by step. */
+static int raise(vec_pump *pump, uint32_t i, uint8_t needs, uint8_t *ret_reason)
 {
         unsigned attempt;
-        int r = may_start(pump, ret_reason);
+        int r;
 
-        if (r == 0)
-                r = ask_cells(pump, i, needs, ret_reason);
-        if (r < 0)
-                return r;
         for (attempt = 0; attempt < ATTEMPTS; attempt++) {
                 struct vec_word w = vec_word_decode(vec_word_load(pump->word));
 
@@ -163,20 +160,109 @@ int vec_raise(vec_pump *pump, uint32_t i, uint8_t needs, uint8_t *ret_reason)
         return vec_refused(VEC_EDENIED, VEC_REASON_SLOT_LOST, ret_reason);
 }
 
-int vec_lower(struct vec_turn *turn, uint8_t *ret_reason)
+int vec_begin_work(struct vec_turn *turn, uint32_t n, uint8_t needs, uint64_t *ret_generation, uint8_t *ret_reason)
 {
         vec_pump *pump = turn->pump;
         uint64_t seen;
-        int r;
+        uint8_t other;
+        int r = may_start(pump, ret_reason);
 
-        PATIENTLY(pump, r, vec_card_down_begin(pump->word, turn->i, &seen));
+        if (r == 0)
+                r = ask_cells(pump, turn->i, needs, ret_reason);
         if (r < 0)
-                return vec_lost(pump, turn->i, r, ret_reason);
+                return r;
+        if (vec_card_begin_work(pump->word, pump->matrices, pump->card, turn->i, n, ret_generation) == 0)
+                return 0;
+        r = raise(pump, turn->i, needs, ret_reason);
+        if (r < 0)
+                return r;
+        PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_A, n, ret_generation));
+        if (r == 0)
+                return 0;
+        r = vec_lost(pump, turn->i, r, ret_reason);
+        /* Nobody entered, nothing ran. */
+        turn->lowering = vec_card_down_begin(pump->word, turn->i, &seen) == 0;
+        if (turn->lowering)
+                vec_lower(turn, seen, &other);
+        return r;
+}
+
+/* What of a request the engine may have left. */
+static int wipe_work(struct vec_turn *turn, uint8_t *ret_reason)
+{
+        vec_pump *pump = turn->pump;
+
         pump->driver->wipe(pump->engine);
         pump->counters.wipes++;
-        if (vec_input_wipe(turn) < 0 || pump->driver->wipe_check(pump->engine) < 0)
+        if (vec_input_wipe(turn) < 0 || pump->driver->wipe_check(pump->engine) < 0) {
+                turn->lowering = 0;
                 return vec_broken(pump, ret_reason);
+        }
         pump->context = VEC_NONE;
-        r = vec_card_down_end(pump->word, seen);
+        return 0;
+}
+
+int vec_end_work(struct vec_turn *turn, uint32_t n, uint64_t generation, uint64_t *ret_seen, uint8_t *ret_reason)
+{
+        vec_pump *pump = turn->pump;
+        uint8_t other;
+        int r = 0, down = 0, wiped;
+
+        if (vec_card_end_work(pump->word, turn->i, n, generation, ret_seen) != 0) {
+                r = vec_card_leave(pump->word, n, generation);
+                if (r < 0)
+                        r = vec_lost(pump, turn->i, r, ret_reason);
+                PATIENTLY(pump, down, vec_card_down_begin(pump->word, turn->i, ret_seen));
+                if (down < 0)
+                        down = vec_lost(pump, turn->i, down, r < 0 ? &other : ret_reason);
+        }
+        if (down < 0)
+                return r < 0 ? r : down;
+        turn->lowering = 1;
+        wiped = wipe_work(turn, r < 0 ? &other : ret_reason);
+        return r < 0 ? r : wiped;
+}
+
+int vec_lower(struct vec_turn *turn, uint64_t seen, uint8_t *ret_reason)
+{
+        int r = vec_card_down_end(turn->pump->word, seen);
+
+        turn->lowering = 0;
+        return r < 0 ? vec_lost(turn->pump, turn->i, r, ret_reason) : 0;
+}
+
+int vec_begin_reply(struct vec_turn *turn, uint32_t n, uint64_t seen, uint64_t *ret_generation, uint8_t *ret_reason)
+{
+        vec_pump *pump = turn->pump;
+        int r;
+
+        if (vec_card_begin_reply(pump->word, pump->matrices, pump->card, n, seen, ret_generation) == 0) {
+                turn->lowering = 0;
+                return 0;
+        }
+        r = vec_lower(turn, seen, ret_reason);
+        if (r < 0)
+                return r;
+        PATIENTLY(pump, r, vec_card_take(pump->word, pump->matrices, pump->card, turn->i, VEC_R, ret_reason));
+        if (r == 0)
+                PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_R, n, ret_generation));
+        /* A command that came in between may have taken the results away. */
+        if (r == 0 && pump->discard) {
+                vec_card_leave(pump->word, n, *ret_generation);
+                r = -VEC_EDENIED;
+        }
         return r < 0 ? vec_lost(pump, turn->i, r, ret_reason) : 0;
+}
+
+int vec_end_reply(struct vec_turn *turn, uint32_t n, uint64_t generation)
+{
+        vec_pump *pump = turn->pump;
+        int r, back;
+
+        if (vec_card_end_reply(pump->word, turn->i, n, generation) == 0)
+                return 0;
+        r = vec_card_leave(pump->word, n, generation);
+        /* Where this fails the next turn finds r held, and switches. */
+        PATIENTLY(pump, back, vec_card_give_back(pump->word, turn->i, VEC_R));
+        return r;
 }

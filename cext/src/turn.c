@@ -6,22 +6,19 @@
  *   lower   R11 down: the engine and what it read are overwritten and read back
  *   fetch   R4 take r, enter under r, write the replies, leave, R6 give r back
  *
+ * What follows each other on the card word is one change of it where nobody comes between (step.c): four in a turn.
+ *
  * A step that fails ends the turn: what has run is discarded and every request is refused with the reason.
  */
 #include "turn_parts.h"
 #include "vec/arena.h"
 
-static int work(struct vec_turn *turn, uint8_t *ret_reason)
+static void work(struct vec_turn *turn)
 {
         vec_pump *pump = turn->pump;
-        uint64_t generation, until;
-        int r;
+        uint64_t until = vec_now_ns() + VEC_BATCH_NS;
 
-        PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_A, turn->works, &generation));
-        if (r < 0)
-                return vec_lost(pump, turn->i, r, ret_reason);
         pump->context = pump->output = turn->i;
-        until = vec_now_ns() + VEC_BATCH_NS;
         if (pump->grid.strict && pump->grid.closes < until)
                 until = pump->grid.closes;
         for (turn->done = 0; turn->done < turn->count; turn->done++) {
@@ -37,33 +34,21 @@ static int work(struct vec_turn *turn, uint8_t *ret_reason)
                         pump->out_dirty = entry->out + entry->out_room;
                 vec_request_run(pump, turn->instance, entry, pump->out + entry->out);
         }
-        r = vec_card_leave(pump->word, turn->works, generation);
-        return r < 0 ? vec_lost(pump, turn->i, r, ret_reason) : 0;
 }
 
-static int fetch(struct vec_turn *turn, uint8_t *ret_reason)
+static int fetch(struct vec_turn *turn, uint64_t seen, uint8_t *ret_reason)
 {
         vec_pump *pump = turn->pump;
         uint64_t generation;
         uint32_t n;
-        int r;
+        int r = vec_begin_reply(turn, turn->works, seen, &generation, ret_reason);
 
-        PATIENTLY(pump, r, vec_card_take(pump->word, pump->matrices, pump->card, turn->i, VEC_R, ret_reason));
-        if (r == 0)
-                PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_R, turn->works, &generation));
-        /* A command that came in between may have taken the results away. */
-        if (r == 0 && pump->discard) {
-                vec_card_leave(pump->word, turn->works, generation);
-                r = -VEC_EDENIED;
-        }
         if (r < 0)
-                return vec_lost(pump, turn->i, r, ret_reason);
+                return r;
         vec_batch_deliver(turn);
-        if (vec_card_leave(pump->word, turn->works, generation) < 0)
+        if (vec_end_reply(turn, turn->works, generation) < 0)
                 for (n = 0; n < turn->done; n++)
                         vec_conn_rescind(pump, pump->entry[n].conn);
-        /* Where this fails the next turn finds r held, and switches. */
-        PATIENTLY(pump, r, vec_card_give_back(pump->word, turn->i, VEC_R));
         return 0;
 }
 
@@ -106,31 +91,42 @@ static void end(struct vec_turn *turn, enum vec_audit_kind kind, int r)
                        (turn->ran ? VEC_AUDIT_WORKED : 0) | (r < 0 ? VEC_AUDIT_CUT : 0));
 }
 
+/* Before anything ran a turn can wait for the next slot; after that it is waited for. */
+static int begin_batch(struct vec_turn *turn, uint64_t *ret_generation, uint8_t *ret_reason)
+{
+        vec_pump *pump = turn->pump;
+        int r;
+
+        pump->give_up_at = pump->grid.strict ? pump->grid.closes : 0;
+        pump->later = 0;
+        r = vec_begin_work(turn, turn->works, VEC_A | VEC_R, ret_generation, ret_reason);
+        pump->give_up_at = 0;
+        if (!pump->later)
+                pump->busy_since = 0;
+        return r;
+}
+
 static int run_batch(struct vec_turn *turn, uint8_t *ret_reason)
 {
+        uint64_t generation, seen;
         uint8_t reason;
-        int r, lowered;
+        int r = begin_batch(turn, &generation, ret_reason), lowered = 0;
 
-        /* Before anything ran a turn can wait for the next slot; after that it is waited for. */
-        turn->pump->give_up_at = turn->pump->grid.strict ? turn->pump->grid.closes : 0;
-        turn->pump->later = 0;
-        r = vec_raise(turn->pump, turn->i, VEC_A | VEC_R, ret_reason);
-        turn->pump->give_up_at = 0;
-        if (!turn->pump->later)
-                turn->pump->busy_since = 0;
         if (r < 0)
                 return r;
-        r = work(turn, ret_reason);
-        lowered = vec_lower(turn, r < 0 ? &reason : ret_reason);
+        work(turn);
+        r = vec_end_work(turn, turn->works, generation, &seen, ret_reason);
+        /* Refusals alone are no output of the card. */
+        if (r == 0 && !turn->pump->discard && any_result(turn))
+                return fetch(turn, seen, ret_reason);
+        if (turn->lowering)
+                lowered = vec_lower(turn, seen, r < 0 ? &reason : ret_reason);
         if (r < 0)
                 return r;
         if (lowered < 0)
                 return lowered;
         if (turn->pump->discard)
                 return vec_lost(turn->pump, turn->i, -VEC_EDENIED, ret_reason);
-        /* Refusals alone are no output of the card. */
-        if (any_result(turn))
-                return fetch(turn, ret_reason);
         vec_batch_deliver(turn);
         return 0;
 }
@@ -195,24 +191,20 @@ static int load_key(struct vec_turn *turn, uint8_t alg, const uint8_t *secret, s
                     uint8_t *ret_reason)
 {
         vec_pump *pump = turn->pump;
-        uint64_t generation;
+        uint64_t generation, seen;
         void *key = NULL;
         uint8_t reason;
-        int r, prepared = 0, lowered;
+        int r, prepared = 0, lowered = 0;
 
-        r = vec_raise(pump, turn->i, VEC_A, ret_reason);
+        r = vec_begin_work(turn, 1, VEC_A, &generation, ret_reason);
         if (r < 0)
                 return r;
-        PATIENTLY(pump, r, vec_card_enter(pump->word, turn->i, VEC_A, 1, &generation));
-        if (r == 0) {
-                pump->context = turn->i;
-                turn->ran = 1;
-                prepared = pump->driver->key_prepare(pump->engine, alg, secret, size, &key);
-                r = vec_card_leave(pump->word, 1, generation);
-        }
-        if (r < 0)
-                r = vec_lost(pump, turn->i, r, ret_reason);
-        lowered = vec_lower(turn, r < 0 ? &reason : ret_reason);
+        pump->context = turn->i;
+        turn->ran = 1;
+        prepared = pump->driver->key_prepare(pump->engine, alg, secret, size, &key);
+        r = vec_end_work(turn, 1, generation, &seen, ret_reason);
+        if (turn->lowering)
+                lowered = vec_lower(turn, seen, r < 0 ? &reason : ret_reason);
         if (r == 0)
                 r = lowered;
         if (r == 0 && pump->discard)

@@ -9,7 +9,7 @@ struct vec_turn {
         struct vec_instance *instance;
         uint32_t i;                    /* its index */
         uint32_t count, works, done;   /* entries: all, to run, gone through */
-        uint8_t ran, input_wiped;
+        uint8_t ran, input_wiped, lowering;
         uint64_t since;                /* when it began */
         uint64_t room, ns;             /* strict: what is left of the slot, what of it the requests may take */
 };
@@ -41,10 +41,19 @@ int vec_broken(vec_pump *pump, uint8_t *ret_reason);
 
 /* R12. */
 int vec_switch_to(vec_pump *pump, uint32_t next, uint8_t *ret_reason);
-/* The instance owns the slot, holds a, and the card is using. `needs`: what M must have before anything starts. */
-int vec_raise(vec_pump *pump, uint32_t i, uint8_t needs, uint8_t *ret_reason);
-/* R11 down: the engine and what it read are overwritten and read back; the card is in control. */
-int vec_lower(struct vec_turn *turn, uint8_t *ret_reason);
+/* Raised, and the turn's requests announced: n of them, under a. */
+int vec_begin_work(struct vec_turn *turn, uint32_t n, uint8_t needs, uint64_t *ret_generation, uint8_t *ret_reason);
+/*
+ * They have left, and the first half of R11 down is done: the engine and what it read are overwritten and read back.
+ * With turn->lowering the second half is still to do, with *ret_seen, whatever is returned.
+ */
+int vec_end_work(struct vec_turn *turn, uint32_t n, uint64_t generation, uint64_t *ret_seen, uint8_t *ret_reason);
+/* The second half: the card is in control. */
+int vec_lower(struct vec_turn *turn, uint64_t seen, uint8_t *ret_reason);
+/* The same, and then r is taken, and n requests announced under it. */
+int vec_begin_reply(struct vec_turn *turn, uint32_t n, uint64_t seen, uint64_t *ret_generation, uint8_t *ret_reason);
+/* They have left, and r is given back. What leave says. */
+int vec_end_reply(struct vec_turn *turn, uint32_t n, uint64_t generation);
 
 /* ---- batch.c ---- */
 

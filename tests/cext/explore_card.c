@@ -257,6 +257,87 @@ static int turn(uint32_t i)
         return until_free_of_q(give_back_r, i);
 }
 
+/* From r on, step by step. */
+static int reply(uint32_t i)
+{
+        int r;
+
+        if ((r = until_free_of_q(take_r, i)) < 0 || (r = work(i, VEC_R, 1)) < 0)
+                return r;
+        return until_free_of_q(give_back_r, i);
+}
+
+/* Leave, where several steps at once were not possible. */
+static int left(uint32_t i, uint8_t attribute, uint64_t generation, uint32_t epoch, uint64_t before)
+{
+        int r = vec_card_leave(word, 1, generation);
+
+        if (r == 0)
+                counts(i, attribute, epoch);
+        back_to(mix(before, (uint64_t)r));
+        return r;
+}
+
+/* The same turn as the pump has it: several steps in one change, and step by step where that says not now. */
+static int fused_turn(uint32_t i)
+{
+        uint64_t generation, seen, before = point();
+        uint32_t epoch;
+        int r;
+
+        if (vec_card_begin_work(word, matrices, CARD_INDEX, i, 1, &generation) != 0) {
+                done_with(1);
+                return turn(i);
+        }
+        epoch = epoch_of(i, VEC_A);
+        entered(i, VEC_A);
+        if (data_are_quiet())
+                touch(ENGINE + this_thread());
+        done_with(mix(generation, epoch));
+        if (vec_card_end_work(word, i, 1, generation, &seen) != 0) {
+                if ((r = left(i, VEC_A, generation, epoch, before)) < 0 || (r = until_free_of_q(down, i)) < 0)
+                        return r;
+                return reply(i);
+        }
+        counts(i, VEC_A, epoch);
+        back_to(mix(before, seen));
+        moment();                      /* the wipe */
+        touch_all(0);
+        if (vec_card_begin_reply(word, matrices, CARD_INDEX, 1, seen, &generation) != 0) {
+                r = second_half_done(vec_card_down_end(word, seen));
+                back_to(mix(before, (uint64_t)r));
+                return r < 0 ? r : reply(i);
+        }
+        second_half_done(0);
+        epoch = epoch_of(i, VEC_R);
+        entered(i, VEC_R);
+        back_to(mix(mix(before, generation), epoch));
+        moment();
+        counts(i, VEC_R, epoch);
+        if (data_are_quiet())
+                touch(REPLY);
+        if (vec_card_end_reply(word, i, 1, generation) == 0) {
+                counts(i, VEC_R, epoch);
+                back_to(mix(before, 2));
+                return 0;
+        }
+        left(i, VEC_R, generation, epoch, before);
+        return until_free_of_q(give_back_r, i);
+}
+
+static void card_fused_turn(void)
+{
+        if (fused_turn(1) < 0)
+                until_free_of_q(switch_to, VEC_NONE);
+}
+
+static void card_two_fused_turns(void)
+{
+        if (fused_turn(1) < 0)
+                until_free_of_q(switch_to, 1);
+        fused_turn(1);
+}
+
 static void card_one_turn(void)
 {
         /* Told no in the middle: wipe and hand over, as the pump does. */
@@ -499,6 +580,17 @@ static const struct scenario scenarios[] = {
          .start = OWNED(0), BOTH},
         {"force-over-down", card_up_and_down, 1, FORCE, .revocations = {{1, VEC_R, 0}, {1, VEC_A, 0}},
          .start = OWNED(0), BOTH},
+        {"fused-revoke-a", card_fused_turn, 1, PATIENT, .revocations = {{1, VEC_A, 0}}, .start = OWNED(0), BOTH},
+        {"fused-revoke-r", card_fused_turn, 1, PATIENT, .revocations = {{1, VEC_R, 0}}, .start = OWNED(0), BOTH},
+        {"fused-revoke-c", card_fused_turn, 1, PATIENT, .revocations = {{1, VEC_C, 0}}, .start = OWNED(0), BOTH},
+        {"fused-a-give-again", card_two_fused_turns, 0, PATIENT, .revocations = {{1, VEC_A, 1}, {1, VEC_A, 0}},
+         .start = OWNED(0), BOTH},
+        {"fused-r-give-again", card_two_fused_turns, 0, PATIENT, .revocations = {{1, VEC_R, 1}, {1, VEC_R, 0}},
+         .start = OWNED(0), BOTH},
+        {"fused-killed", card_fused_turn, 1, FORCE, .kills = 1, .revocations = {{1, VEC_A, 0}, {1, VEC_C, 0}},
+         .start = OWNED(0), BOTH},
+        {"fused-force-r-over-down", card_two_fused_turns, 0, FORCE, .kills = 1,
+         .revocations = {{1, VEC_R, 1}, {1, VEC_R, 0}}, .start = OWNED(0), BOTH},
         {"force-switch", card_switches, 0, FORCE, .revocations = {{2, VEC_C, 0}, {1, VEC_A, 0}}, .start = OWNED(0), BOTH},
         {"switch-to-revoked", card_switches, 0, PATIENT, .revocations = {{2, VEC_C, 0}}, .start = OWNED(0), BOTH},
         {"switch-from-revoked", card_switches, 0, PATIENT, .revocations = {{1, VEC_C, 0}, {2, VEC_A, 0}},

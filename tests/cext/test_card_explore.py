@@ -26,6 +26,14 @@ SCOPES = [
         95_000,
     ),
     pytest.param("TSO", ("settle-connect", "guard-dies"), 7_000),
+    pytest.param(
+        "TSO",
+        (
+            *("fused-revoke-a", "fused-revoke-r", "fused-revoke-c", "fused-a-give-again", "fused-r-give-again"),
+            *("fused-killed", "fused-force-r-over-down"),
+        ),
+        115_000,
+    ),
     pytest.param("TSO", ("abort-a", "force-r-over-down", "force-over-down"), 450_000, marks=minutes),
     pytest.param("TSO", ("abort-c",), 600_000, marks=minutes),
     pytest.param("TSO", ("revoke-both", "revoke-three"), 500_000, marks=minutes),
@@ -35,6 +43,9 @@ SCOPES = [
         ("revoke-a", "force-switch", "switch-to-revoked", "switch-from-revoked", "yield-from-nobody", "settle-connect"),
         120_000,
     ),
+    pytest.param("RA", ("fused-revoke-a", "fused-revoke-r", "fused-revoke-c", "fused-killed"), 60_000),
+    pytest.param("RA", ("fused-a-give-again", "fused-r-give-again"), 270_000, marks=minutes),
+    pytest.param("RA", ("fused-force-r-over-down",), 600_000, marks=prove),
     pytest.param("RA", ("revoke-c", "guard-dies"), 160_000, marks=minutes),
     pytest.param("RA", ("revoke-r", "revoke-a-then-c"), 250_000, marks=prove),
     pytest.param("RA", ("revoke-both", "revoke-three"), 2_000_000, marks=prove),
@@ -44,7 +55,7 @@ SCOPES = [
     pytest.param("RA", ("abort-c",), 2_000_000, marks=prove),
     pytest.param("RA", ("revoke-a-two-workers",), 3_900_000, marks=prove),
 ]
-SCENARIOS = 20
+SCENARIOS = 27
 
 # What is broken: (text of card.c, what stands there instead), ...; the scenario that shows it; the property broken,
 # or "" for whichever comes first. White space does not count. Shown under TSO, so no weak order is needed for it.
@@ -135,6 +146,26 @@ MUTANTS = {
         [(SWITCH, SWITCH.replace("w.owner = VEC_NONE; ", ""))],
         "switch-from-revoked",
         "word",
+    ),
+    "work begins while q is set": (
+        [("return !w->quiesced && w->owner == i", "return w->owner == i")],
+        "fused-revoke-a",
+        "",
+    ),
+    "work begins without a look at M": (
+        [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_A))", ")")],
+        "fused-revoke-a",
+        "survives",
+    ),
+    "a reply begins without a look at M": (
+        [("|| !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))", ")")],
+        "fused-revoke-r",
+        "survives",
+    ),
+    "a reply is not announced": (
+        [("w.held |= VEC_R; w.inflight = (uint16_t)n;", "w.held |= VEC_R;")],
+        "fused-revoke-r",
+        "stale",
     ),
     "quiesce leaves the generation": (
         [
