@@ -147,6 +147,33 @@ def first_state():
     return State(tables)
 
 
+def started_state():
+    """
+    What a guard starts with, and what is taken for granted of it: the things of its register are live, at a level that
+    they may take; M is what the register lets in, and e*; everything else is empty but for the manager's e*
+    (Book._rebuild, and the checks of register.py).
+    """
+    v = any_state()
+
+    def instructed(s, o):
+        return z3.And(s == m, v.live(o), o != m)
+
+    def cell_of_a_register(s, o):
+        own_instance = z3.And(kind(o) == INSTANCE, own(o) == s)
+        return z3.And(v.live(s), v.live(o), z3.Or(own_instance, z3.And(kind(s) == INSTANCE, kind(o) == CARD)))
+
+    granted = [
+        v.live(m),
+        every(lambda x: z3.Implies(v.live(x), z3.And(kind(x) != NOTHING, may(x, v.f(x)), v.f(x) != 0))),
+        every(lambda x: z3.Implies(z3.Not(v.live(x)), v.f(x) == 0)),
+        every(lambda i: z3.Implies(z3.And(kind(i) == INSTANCE, v.live(i)), v.live(own(i))), by=lambda i: [own(i)]),
+        every(lambda k: z3.Implies(z3.And(kind(k) == CARD, v.live(k)), v.f(k) == p)),
+        every(lambda s, o: z3.Implies(v.M(s, o, "rwac"), cell_of_a_register(s, o))),
+    ]
+    kept = {table: v.tables[table] for table in ("live", "f", *(f"M.{x}" for x in "rwac"))}
+    return State(first_state().tables | kept | {"M.e": instructed, "b.e": instructed}), granted
+
+
 def world():
     """What State.name lets into a world, and Levels: name to formula."""
     return {

@@ -12,7 +12,7 @@ from tests.model.induction.properties import CONSEQUENCES, DATA, GROUPS, PROPERT
 from tests.model.induction.prove import PROVED, SAME, obligations, solver
 from tests.model.induction.rules import RULES
 from tests.model.induction.steps import Transition, transitions
-from tests.model.induction.terms import any_state, first_state, world
+from tests.model.induction.terms import any_state, first_state, started_state, world
 from tests.model.page import TEXT
 from tests.model.worlds import made
 from vecd.ppm import properties, rules
@@ -70,6 +70,15 @@ def test_every_transition_keeps_every_group_whatever_the_size_of_the_world():
 def test_the_first_state_has_it(group):
     asked = z3.Solver()
     asked.add(*world().values(), z3.Not(GROUPS[group](first_state())))
+    assert asked.check() == z3.unsat
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_what_a_guard_starts_with_has_it(group):
+    started, granted = started_state()
+    asked = z3.Solver()
+    asked.set("smt.mbqi", False)
+    asked.add(*world().values(), *granted, z3.Not(GROUPS[group](started)))
     assert asked.check() == z3.unsat
 
 
