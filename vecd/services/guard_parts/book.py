@@ -136,6 +136,8 @@ class Book(Directory):
         self.record.require(request)
         decision = self.monitor.ask(request)
         self.record.decision(decision)
+        if decision and not log.debugging():
+            return decision
         log.event(
             events.DECIDED if decision else events.DECISION,
             decision=decision.answer,

@@ -135,6 +135,9 @@ def _gid(group: str) -> int | None:
         return None
 
 
+BOTH, READ, NEITHER = frozenset(("read", "change")), frozenset(("read",)), frozenset[str]()
+
+
 class People:
     """Who may look and who may change."""
 
@@ -145,10 +148,9 @@ class People:
 
     def may(self, peer: ipc.Peer) -> frozenset[str]:
         """Of "read" and "change", what the caller may."""
-        groups = {peer.gid, *peer.groups}
-        if peer.uid in self._uids or self._admin in groups:
-            return frozenset(("read", "change"))
-        return frozenset(("read",)) if self._read in groups else frozenset()
+        if peer.uid in self._uids or self._admin == peer.gid or self._admin in peer.groups:
+            return BOTH
+        return READ if self._read == peer.gid or self._read in peer.groups else NEITHER
 
     def admit(self, peer: ipc.Peer) -> None:
         """Raises Caller for those who may nothing."""
