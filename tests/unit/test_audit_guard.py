@@ -278,7 +278,8 @@ async def test_a_card_s_roots_are_on_record_and_answered_with_the_guard_s(world)
         world.guard.links["c0"].sign_key = of_card.keys.sign_key
         line = of_card.keeper.root.line()
         answer = await card.peer.call("audit.root", {"root": line, "alarms": ["something"]})
-        assert answer["number"] == kept._keeper.root.number and answer["hash"] == kept._keeper.root.hash
+        # A second may have gone by since.
+        assert 0 <= answer["number"] <= kept._keeper.root.number
         assert kept.witness("c0") == Witness(0, of_card.keeper.root.hash)
         assert "card c0: something" in (await world.ask("status"))["alarms"]
         of_card.turn(1, switched=True)
@@ -286,6 +287,7 @@ async def test_a_card_s_roots_are_on_record_and_answered_with_the_guard_s(world)
         await card.peer.call("audit.root", {"root": of_card.keeper.root.line(), "alarms": []})
         assert not kept.alarms
     assert [one["number"] for one in records(world, "root")] == [0, 1]
+    assert verified(world).hashes[answer["number"]] == answer["hash"]
     # The next guard remembers.
     async with recorded(world) as kept:
         assert kept.witness("c0") == Witness(1, of_card.keeper.root.hash)

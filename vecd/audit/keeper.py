@@ -21,8 +21,9 @@ from .records import NOTHING, Format
 from .roots import ID_BYTES, NOTE_MAX, Root, Witness, parse
 from .verify import FIRST, Segment, Verifier
 
-# Its last segment is what a process reads at its start, before it does anything.
 SEGMENT_BYTES = 2 << 20
+# What a process checks of its log before it goes on: the records since so many roots, which is as many seconds.
+TAIL_ROOTS = 3
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -83,27 +84,41 @@ class Keeper:
         if not found:
             return self._anew("the log was missing" if expected else FIRST, 0)
         last = found[-1]
-        report = Verifier(self._chain, self._form).run([last])
+        tail = self._tail(last)
+        report = Verifier(self._chain, self._form).run([tail])
         # Whether segments before this one are missing, `vecctl log verify` says: that finding names no file.
         wrong = [one for one in report.findings if one.file and "anew" not in one.what]
         if wrong:
             signed = [root.sequence for root in _readable(last.roots() or b"")]
             self._move_away()
             return self._anew(f"{wrong[0].file}: {wrong[0].what}", max(last.first, report.end, *signed, 0) + 1)
-        return self._continue(last)
+        return self._continue(last, tail)
 
-    def _continue(self, last: Segment) -> Begun:
-        roots, data = last.roots() or b"", last.records() or b""
-        lines = roots.rfind(b"\n") + 1
-        self.root = parse(roots[:lines].splitlines()[-1])
+    def _tail(self, last: Segment) -> Segment:
+        """The end of the last segment, as a segment: it begins at a root, like any."""
+        roots, data = last.roots() or b"", last.records()
+        lines = roots.splitlines(keepends=True)
+        try:
+            opening = parse(lines[-TAIL_ROOTS] if len(lines) > TAIL_ROOTS else b"")
+        except ValueError:
+            return last
+        kept = b"".join(lines[-TAIL_ROOTS:])
+        rest = None if data is None else self._form.behind(data, opening.sequence - last.first)
+        return Segment(opening.sequence, last.records_name, last.roots_name, lambda: rest, lambda: kept)
+
+    def _continue(self, last: Segment, tail: Segment) -> Begun:
+        roots, data = tail.roots() or b"", tail.records() or b""
+        lines = roots[: roots.rfind(b"\n") + 1].splitlines()
+        self.root = parse(lines[-1])
         self._id = self.root.id
         entries, torn = self._form.split(data)
-        sequence, value, content = last.first, parse(roots.splitlines()[0]).value, b""
+        sequence, value, content = tail.first, parse(lines[0]).value, b""
         for entry in entries:
             sequence, value, content = entry.number + 1, entry.value, entry.content
         self._open(last.first)
-        os.ftruncate(self._roots, lines)
-        self._size = self._whole = len(data) - torn
+        whole = last.roots() or b""
+        os.ftruncate(self._roots, whole.rfind(b"\n") + 1)
+        self._size = self._whole = self._size - torn
         os.ftruncate(self._records, self._whole)
         self._out = (sequence, value)
         # A segment that was just begun: what came before is signed, but how it ended stands in another file.

@@ -152,6 +152,11 @@ class CardFormat:
         return entries(), len(data) - whole * RECORD_BYTES
 
     @staticmethod
+    def behind(data: bytes, count: int) -> bytes:
+        """What stands behind so many records."""
+        return data[count * RECORD_BYTES :]
+
+    @staticmethod
     def stops(content: bytes) -> bool:
         """The record with which a process ends."""
         return facts_of(content).kind == Kind.STOP
@@ -168,6 +173,12 @@ class GuardFormat:
         end = data.rfind(b"\n") + 1
         lines = data[:end].split(b"\n")[:-1]
         return map(GuardFormat._entry, lines), len(data) - end
+
+    @staticmethod
+    def behind(data: bytes, count: int) -> bytes:
+        """What stands behind so many lines."""
+        parts = data.split(b"\n", count)
+        return parts[count] if len(parts) > count else b""
 
     @staticmethod
     def stops(content: bytes) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ WRITE_S, ROOT_S, HEARTBEAT_S = 0.05, 1.0, 60.0
 ALARMS_MAX = 32
 # On record by their own means.
 _NOT_NOTED = frozenset((events.DECISION.name,))
+
+_OF_CARDS = re.compile(rb'"what":"(?:root|cards)"')
 
 T = TypeVar("T")
 
@@ -274,8 +277,11 @@ class Audit:
     def _recall(self, directory: Path) -> None:
         """What the guard before this one knew of the cards' roots; its last two segments say it."""
         for segment in segments(directory)[-2:]:
-            for entry in GuardFormat.split(segment.records() or b"")[0]:
-                record = members(entry.content)
+            for line in (segment.records() or b"").splitlines():
+                # Most are decisions.
+                if not _OF_CARDS.search(line):
+                    continue
+                record = json.loads(line)
                 if record.get("what") == "cards":
                     self._seen |= {chain: Seen(*row) for chain, row in record["roots"].items()}
                 elif record.get("what") == "root":
