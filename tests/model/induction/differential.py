@@ -5,6 +5,7 @@ Of the form the very terms of the proof are evaluated (`finite`); of vecd.ppm, `
 """
 
 import itertools
+from collections import Counter
 
 import z3
 
@@ -45,11 +46,12 @@ class Row:
 
 
 class Form:
-    """The table of transitions, walked."""
+    """The table of transitions, walked; and how often each was a yes when it was compared."""
 
-    def __init__(self, table=None):
+    def __init__(self):
         self.rows = {}
-        for transition in table if table is not None else transitions():
+        self.enabled = Counter()
+        for transition in transitions():
             key = transition.rule, transition.variant if transition.rule in _VARIANTS else ""
             self.rows.setdefault(key, []).append(Row(transition))
 
@@ -165,6 +167,7 @@ def _differs(form, states, request, answer, ghost):
         enabled = row.enabled.on(states, **here) & asked
         yes |= enabled
         if enabled:
+            form.enabled[row.name] += enabled.bit_count()
             yield from _next_differs(row, states, here, enabled, answer, ghost)
     if (asked & ~meant) ^ answer.unclear:
         yield f"is ? in other states: {_first(states, (asked & ~meant) ^ answer.unclear)}"

@@ -12,6 +12,7 @@ from tests.model import test_mutants as mutants
 from tests.model.induction import scrambled
 from tests.model.induction.differential import Form, ask_all, differences, observe_all, property_differences
 from tests.model.induction.finite import Term
+from tests.model.induction.steps import transitions
 from tests.model.induction.terms import world as axioms
 from tests.model.worlds import entities, requests
 from vecd.ppm.levels import Levels
@@ -99,13 +100,13 @@ def many_random_states(rounds, count, asked):
 
 
 def test_the_form_gives_the_answers_and_the_states_of_the_rules_in_a_small_world():
-    states, asked = compared(explored.come_and_go_alone, 25)
-    assert states >= 80 and asked >= 150
+    states, asked = compared(explored.come_and_go_alone, 40)
+    assert states >= 50 and asked >= 150
 
 
 def test_the_form_gives_the_answers_and_the_states_of_the_rules_in_random_states():
-    good, bad, yes = many_random_states(1, 150, 100)
-    assert good >= 150 and bad >= 100 and yes > 3000
+    good, bad, yes = many_random_states(1, 120, 80)
+    assert good >= 120 and bad >= 80 and yes > 2000
 
 
 # ---- minutes
@@ -236,8 +237,13 @@ def test_the_form_is_the_rules_in_every_reachable_state_for_every_request(world)
 @pytest.mark.prove
 @pytest.mark.limit(3600)
 def test_the_form_is_the_rules_in_many_random_states():
+    before = form().enabled.copy()
     good, bad, yes = many_random_states(25, 400, 200)
     assert good >= 10_000 and bad >= 8_000 and yes > 900_000
+    # No row of the table is compared only where it is refused.
+    least = min((form().enabled[t.name] - before[t.name], t.name) for t in transitions())
+    print(f"least often a yes: {least}")
+    assert least[0] >= 100
 
 
 def test_a_world_has_no_thing_that_the_axioms_leave_out():
