@@ -22,6 +22,7 @@ BLOCKS = {
     "docs/protocol.md": {
         "scopes": "tests.model.attacker.record:scopes",
         "attacks": "tests.model.attacker.record:attacks",
+        "single checks": "tests.model.attacker.record:single_checks",
         "literal attacks": "tests.model.literal_protocol.page:attacks",
         "literal messages": "tests.model.literal_protocol.page:messages",
     },

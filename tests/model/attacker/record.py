@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from textwrap import fill
 
 from .explore import Explorer, Report
 from .scopes import WORDS, explorer
 from .symbolic import perfect
 from .trace import written
-from .without import ABLATIONS
+from .without import ABLATIONS, needed_in, single
 
 _FILE = Path(__file__).with_name("found.json")
 
 
 def kept() -> dict[str, dict]:
-    """{"scopes": {name: numbers}, "attacks": {name: trace}}."""
+    """{"scopes": {name: numbers}, "attacks": {name: trace}, "single": {check: scope}}."""
     return json.loads(_FILE.read_text())
 
 
@@ -48,10 +49,22 @@ def attacks() -> str:
     found = kept()["attacks"]
     rows = ["| taken out | what that is | found |", "|---|---|---|"]
     for a in ABLATIONS:
-        what = f"an attack in {a.scope}, below" if a.broken else "nothing in any scope"
+        what = f"an attack in {a.scope}, below" if a.broken else "nothing in any scope, 2c and 3r not tried"
         rows.append(f"| {a.name} | {a.words} | {what} |")
     traces = [f"Without {a.name}:\n\n```\n{found[a.name]}\n```" for a in ABLATIONS if a.broken]
     return "\n\n".join(("\n".join(rows), *traces))
+
+
+def single_checks() -> str:
+    """What each check is for by itself, for docs/protocol.md."""
+    found = kept()["single"]
+    needed = [f"{number} ({scope})" for number, scope in found.items() if scope]
+    others = [number for number, scope in found.items() if not scope]
+    return (
+        f"Each of {len(found)} checks was left out alone, in 1ro, 2s and 2a or, for registration, reg E and reg X. A\n"
+        f"claim fails without {', '.join(needed)}. None fails without one of the other {len(others)}: another\n"
+        "check makes good for it, or what a seal or a signature is over:\n" + fill(", ".join(others) + ".", 120)
+    )
 
 
 def main(*only: str) -> None:
@@ -60,6 +73,8 @@ def main(*only: str) -> None:
     wanted = set(only) or {*WORDS, *(a.name for a in ABLATIONS)}
     found["scopes"].update({name: numbers(explored(name)[1]) for name in WORDS if name in wanted})
     found["attacks"].update({a.name: written(*a.attack()) for a in ABLATIONS if a.broken and a.name in wanted})
+    if not only or "single" in only:
+        found["single"] = {number: needed_in(number) for number in single()}
     _FILE.write_text(json.dumps(found, indent=1) + "\n")
 
 

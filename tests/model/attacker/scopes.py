@@ -19,6 +19,7 @@ _SCOPES: tuple[tuple[Scope, int], ...] = (
     (Scope("2u", "a run of A and one of the honest user B", (Run(), Run("C", "M", "B")), peers=("A", "B", "E")), 1700),
     (Scope("2c", "a run of A with C and one with the honest card H", (Run(), Run("H")), cards=("C", "H")), 10000),
     (Scope("1n", "as 1r; E and X use nonces of others, too", peers=("A", "E", "C", "X"), reuse=True), 2400),
+    (Scope("3x", "1ro, 2s and 2rx at once", (Run(), Run(), Run("X", "L")), recorded="forgotten"), 3000),
     (Scope("3r", "as 2r with three sessions each", (Run(), Run(key="L")), card_sessions=3, ca_sessions=3), 31000),
 )
 
