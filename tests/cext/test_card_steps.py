@@ -9,7 +9,7 @@ from tests.cext.compile import HERE, SOURCE, build
 from tests.cext.mutants import mutant
 
 CARD = SOURCE / "card.c"
-PARTS = [HERE / "steps_card.c", SOURCE / "shm.c", SOURCE / "memfd.c"]
+PARTS = [HERE / "steps_card.c", HERE / "steps_world.c", SOURCE / "shm.c", SOURCE / "memfd.c"]
 
 # World: at least so many states, operations, and comparisons of everything after a step.
 SCOPES = {
@@ -112,6 +112,22 @@ MUTANTS = {
         ("w.inflight = (uint16_t)(w.inflight - n);", "w.inflight = (uint16_t)(w.inflight - (n > 1 ? n - 1 : n));")
     ],
     "leave takes more than entered": [("if (n == 0 || n > w.inflight) return -VEC_EINTEGRITY;", "")],
+    "work begins without a look at M": [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_A))", ")")],
+    "work begins with r held": [("(w.held & (VEC_C | VEC_R | VEC_W)) != VEC_C", "!(w.held & VEC_C)")],
+    "work begins in using": [
+        ("|| w.status != VEC_CONTROL || w.inflight ||", "|| w.status == VEC_FREE || w.inflight ||")
+    ],
+    "work begins for another": [("return !w->quiesced && w->owner == i", "return !w->quiesced")],
+    "work ends and q is clear": [("w.inflight = 0; w.quiesced = 1; if (!swap", "w.inflight = 0; if (!swap")],
+    "work ends while another is inside": [
+        ("w.status != VEC_USING || w.inflight != n ||", "w.status != VEC_USING || w.inflight < n ||")
+    ],
+    "a reply begins without a look at M": [("|| !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))", ")")],
+    "a reply begins and the card is using": [
+        ("w.status = VEC_CONTROL; w.quiesced = 0; w.held |= VEC_R;", "w.quiesced = 0; w.held |= VEC_R;")
+    ],
+    "a reply is not announced": [("w.held |= VEC_R; w.inflight = (uint16_t)n;", "w.held |= VEC_R;")],
+    "a reply ends and r stays": [("w.inflight = 0; w.held &= (uint8_t)~VEC_R;", "w.inflight = 0;")],
     "the generation has 33 bits": [
         (
             "#define GENERATION_MASK ((UINT64_C(1) << (64 - VEC_WORD_GENERATION_SHIFT)) - 1)",
@@ -181,6 +197,8 @@ def test_every_step_is_its_rule_in_every_reachable_state(real, table, world):
     states, operations, checked = SCOPES[world]
     assert int(counts["states"]) >= states and int(counts["operations"]) >= operations, done.stdout
     assert int(counts["checked"]) >= checked and int(counts["in_flight"]) >= 30_000, done.stdout
+    # Whole turns in four changes of the word, each held against its rules one after the other.
+    assert int(counts["fused"]) >= states // 10, done.stdout
 
 
 STEPS = (100_000, pytest.param(10_000_000, marks=pytest.mark.minutes))
@@ -199,7 +217,9 @@ def test_on_a_long_walk_the_steps_stay_with_the_rules(real, table, steps):
     assert done.returncode == 0, done.stdout
     assert int(counts["walked"]) == steps
     assert int(counts["visited"]) >= (400 if steps < 1_000_000 else 5000), done.stdout
-    assert all(int(counts[what]) >= steps // 10_000 for what in ("forced", "cut_short", "written_off", "waited"))
+    assert all(
+        int(counts[what]) >= steps // 10_000 for what in ("forced", "cut_short", "written_off", "waited", "fused")
+    )
 
 
 @pytest.mark.prove
