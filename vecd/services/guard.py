@@ -125,6 +125,8 @@ async def _run(start: Start, accepted: dict[str, object]) -> None:
     await stop.wait()
     log.event(events.STOPPING, role=ROLE, reason="it was told to")
     notify.stopping()
+    # Who was not answered yet is, while there still are doors.
+    guard.book.commit()
     for door in guard.doors.values():
         door.close()
     await kept.end()

@@ -18,7 +18,7 @@ from vecd.services.guard_parts.entries import Register
 from vecd.services.guard_parts.journal import Journal, Operation, Position
 
 # A journal this long, and longer than the snapshot, is worth a new snapshot.
-JOURNAL_MIN = 1 << 20
+JOURNAL_MIN = 8 << 20
 
 # Called in the loop, it copies what must not change meanwhile; what it returns makes the register of that, anywhere.
 Freeze = Callable[[], Callable[[], Register]]
