@@ -38,7 +38,7 @@ def run(program, cards, operations, *sleeper, seconds=SECONDS):
     [
         (2, 5 * MILLION),
         pytest.param(1, 10 * MILLION, marks=minutes),
-        pytest.param(2, 40 * MILLION, marks=minutes),
+        pytest.param(2, 20 * MILLION, marks=minutes),
         pytest.param(1, 200 * MILLION, marks=prove),
         pytest.param(2, 1200 * MILLION, marks=prove),
     ],

@@ -36,7 +36,8 @@ SCOPES = [
     ),
     pytest.param("TSO", ("abort-a", "force-r-over-down", "force-over-down"), 450_000, marks=minutes),
     pytest.param("TSO", ("abort-c",), 600_000, marks=minutes),
-    pytest.param("TSO", ("revoke-both", "revoke-three"), 500_000, marks=minutes),
+    pytest.param("TSO", ("revoke-both",), 98_000, marks=minutes),
+    pytest.param("TSO", ("revoke-three",), 430_000, marks=prove),
     pytest.param("TSO", ("revoke-a-two-workers",), 1_600_000, marks=prove),
     pytest.param(
         "RA",
