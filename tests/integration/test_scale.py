@@ -114,7 +114,7 @@ def test_no_page_keeps_others_waiting(machine):
         while pages < 40:
             began = time.monotonic()
             answer = reader.call("access.show", {"after": after}, timeout=10.0)
-            worst, pages, after = max(worst, time.monotonic() - began), pages + 1, answer["next"]
+            worst, pages, after = max(worst, time.monotonic() - began), pages + 1, answer.get("next")
             assert packet.size(answer) < packet.PACKET_MAX
     print(f"a page takes at most {worst * 1e3:.0f} ms")
     assert worst < 1.0

@@ -28,11 +28,11 @@ FREE = {"*": "any"}
 _ROWS = (
     # -- admin: vecctl -> guard -------------------------------------------------------------------------------
     Call("status", "admin", "read", {}, FREE, "What runs, since when, and how the boot was judged."),
-    Call("card.list", "admin", "read", {"after": "str?"}, {"cards": "list[dict]", "next": "str?"},
+    Call("card.list", "admin", "read", {"after": "str?"}, {"cards": "list[dict]"},
          "The cards known here, with status and owner; a page of them, and where the next begins."),
     Call("card.show", "admin", "read", {"name": "str"}, FREE, "One card: word, instances, residue, counters."),
     Call("card.readmit", "admin", "change", {"name": "str"}, FREE, "A quarantined card's next process is let in."),
-    Call("guest.list", "admin", "read", {"after": "str?"}, {"guests": "list[dict]", "next": "str?"},
+    Call("guest.list", "admin", "read", {"after": "str?"}, {"guests": "list[dict]"},
          "The guests, with instances and cards; a page of them, and where the next begins."),
     Call("guest.show", "admin", "read", {"name": "str"}, FREE, "One guest."),
     Call("guest.add", "admin", "change",
@@ -40,7 +40,7 @@ _ROWS = (
          {"instance": "bytes", "socket": "str"},
          "A user with its default instance may reach these cards; the socket (or CID) is its alone."),
     Call("guest.remove", "admin", "change", {"name": "str"}, FREE, "Connections ended, rights gone, ids forgotten."),
-    Call("access.show", "admin", "read", {"after": "str?"}, {"next": "str?", "*": "any"},
+    Call("access.show", "admin", "read", {"after": "str?"}, FREE,
          "M, b and the levels, as a square array for audit; a page of it, and where the next begins."),
     Call("access.give", "admin", "change", {"subject": "str", "object": "str", "attribute": "str"}, FREE,
          "R9: the attribute may be asked for from now on."),
