@@ -81,6 +81,7 @@ class Explorer:
         report, self.claims = Report(), claims
         first: State = (0,) * len(self.machines)
         parents: dict[State, tuple[State, int, Move, tuple] | None] = {first: None}
+        report.wrong = self.judge(first, 0, report)
         layer = [(first, 0)]
         while layer and not report.wrong:
             following = []

@@ -236,6 +236,8 @@ ABLATIONS = (
     Ablation("names in v1", "id_c in 1", _names(M1)),
     Ablation("names in v2", "id_u in 2", _names(M2)),
     Ablation("names in V", "id_u and id_c in V", v_without_names),
+    Ablation("names in v1 and V", "these two", _all(_names(M1), v_without_names), "1r", secret),
+    Ablation("names in v2 and V", "these two", _all(_names(M2), v_without_names)),
     Ablation("names in v1, v2 and V", "all of these names", _all(_names(M1, M2), v_without_names), "1r", secret),
     Ablation("kcv in O", "kcv in O (11.8, 12.8)", _waive("11.8", "12.8")),
     Ablation("sid in O", "sid in O (11.5, 12.5)", _waive("11.5", "12.5"), "2s", user_agrees),
@@ -257,7 +259,8 @@ _NOT_MODELLED = frozenset("5.9 5.10 6.9 6.10 7.6 7.7 7.8 7.9 11.12 12.12 A.7 R2.
 def single() -> list[str]:
     """Every check that is a `require`, of registration, messages 3 to 12 and attach."""
     numbers = (n for n in checks() if re.fullmatch(r"(R[24]|A|\d+)\.\d+", n) and n not in _NOT_MODELLED)
-    return sorted(numbers, key=lambda n: ("R1A".find(n[0] if n[0] in "RA" else "1"), *map(int, re.findall(r"\d+", n))))
+    order = {"R": 0, "A": 2}
+    return sorted(numbers, key=lambda n: (order.get(n[0], 1), *map(int, re.findall(r"\d+", n))))
 
 
 def needed_in(number: str) -> str:
