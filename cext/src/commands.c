@@ -209,7 +209,7 @@ static int serve_shares(vec_pump *pump, struct vec_command *c)
         *c->ret_count = count;
         *c->ret_grid = (struct vec_grid_report){
                 .strict = grid->strict, .slot_us = grid->slot_us, .round = grid->slots,
-                .most = most < VEC_DATA_MAX ? (uint32_t)most : VEC_DATA_MAX,
+                .realtime = grid->realtime, .most = most < VEC_DATA_MAX ? (uint32_t)most : VEC_DATA_MAX,
                 .slots = pump->counters.slots, .overruns = pump->counters.overruns, .missed = pump->counters.missed,
         };
         return 0;

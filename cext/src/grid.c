@@ -16,6 +16,7 @@
  * time, and nobody after it.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -36,6 +37,19 @@ int vec_grid_open(vec_pump *pump)
         if (pump->grid.timer < 0 || epoll_ctl(pump->epoll, EPOLL_CTL_ADD, pump->grid.timer, &event) < 0)
                 return -VEC_EFAILED;
         return pump->grid.strict ? vec_cost_measure(pump) : 0;
+}
+
+/*
+ * The kernel is fair, too: beside other programs it would make up in the next slot for what a busy owner used in this
+ * one, and so let it show. With a real-time priority nobody's use is held against the next one.
+ */
+void vec_grid_hurry(vec_pump *pump)
+{
+        const struct sched_param first = { .sched_priority = pump->grid.strict };
+
+        pump->grid.realtime =
+                pthread_setschedparam(pthread_self(), pump->grid.strict ? SCHED_RR : SCHED_OTHER, &first) == 0 &&
+                pump->grid.strict;
 }
 
 void vec_grid_close(vec_pump *pump)
@@ -125,8 +139,10 @@ int vec_grid_set(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct
                 pump->instance[shares[i].instance]->weight = shares[i].weight;
                 pump->instance[shares[i].instance]->round = strict ? shares[i].weight : 0;
         }
-        if (before.strict != grid->strict)
+        if (before.strict != grid->strict) {
                 watch_everybody(pump);
+                vec_grid_hurry(pump);
+        }
         for (i = 0; i < VEC_INSTANCES_MAX; i++)
                 if (pump->instance[i] && pump->instance[i]->ready)
                         vec_ring_add(pump, pump->instance[i]);

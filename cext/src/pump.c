@@ -293,6 +293,7 @@ int vec_pump_run(vec_pump *pump)
         pthread_sigmask(SIG_SETMASK, &all, NULL);
         /* libcrypto's state of this thread, made outside the arena. */
         ERR_clear_error();
+        vec_grid_hurry(pump);
         while (r == 0 && !atomic_load_explicit(&pump->stopping, memory_order_relaxed))
                 r = pump->grid.strict ? vec_grid_step(pump) : fair_step(pump);
         destroy_everything(pump);

@@ -268,7 +268,7 @@ uint64_t vec_cost_most(const vec_pump *pump, uint8_t op);
 struct vec_grid {
         uint8_t strict;
         uint8_t open;                          /* the slot is its owner's; otherwise its tail, which is nobody's */
-        uint8_t full, fresh;
+        uint8_t full, fresh, realtime;
         uint64_t turns;                        /* counted when the slot began */
         int timer;
         uint16_t *round;                       /* instances, slot by slot; NULL without a schedule */
@@ -285,6 +285,8 @@ void vec_grid_close(vec_pump *pump);
 /* The schedule counts from here; owns `round`. 0 or a negative status with nothing changed, `round` still the caller's. */
 int vec_grid_set(vec_pump *pump, uint32_t strict, uint32_t slot_us, const struct vec_share *shares, uint32_t count,
                  uint16_t *round, uint32_t slots);
+/* In the pump's thread: it has the priority that its way to share asks for, where it may. */
+void vec_grid_hurry(vec_pump *pump);
 /* Once round the loop. */
 int vec_grid_step(vec_pump *pump);
 /* Strict: bytes of this instance may move now. Fair: always. */

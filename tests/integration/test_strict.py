@@ -27,13 +27,13 @@ from vecd.guest import Card, Key
 
 ROOT = Path(__file__).resolve().parents[2]
 # Long beside what the machine itself does to a process: other programs run here as well.
-SLOT_US = 30_000
+SLOT_US = 40_000
 SLOT_NS = SLOT_US * 1000
 SLOTS = 2
 REPEATS = 5
 KIB, MIB = 1024, 1 << 20
 # In slots. Less than this is the machine's doing, and within a slot.
-NOTICEABLE = 0.3
+NOTICEABLE = 0.25
 # A machine that stood still for half a slot is no neighbour; a neighbour that shows does so every time.
 ATTEMPTS = 3
 
@@ -122,11 +122,13 @@ def noticed(one: list[Seen], other: list[Seen]) -> dict[tuple[str, str], str]:
         if a.answer != b.answer:
             found[a.what, "answer"] = "another one"
         if a.turns != b.turns:
-            found[a.what, "turn"] = f"{a.turns} and {b.turns}"
+            found[a.what, "a later turn" if b.turns > a.turns else "an earlier turn"] = f"{a.turns} and {b.turns}"
     for ask in SCRIPT:
         medians = [statistics.median(s.slots for s in seen if s.what == ask.__name__) for seen in (one, other)]
         if abs(medians[0] - medians[1]) > NOTICEABLE:
-            found[ask.__name__, "time"] = f"{medians[0]:.2f} and {medians[1]:.2f} slots"
+            found[ask.__name__, "sooner" if medians[1] < medians[0] else "later"] = (
+                f"{medians[0]:.2f} and {medians[1]:.2f} slots"
+            )
     return found
 
 
@@ -239,7 +241,7 @@ def scene(share: str) -> Iterator[Scene]:
             yield Scene(machine, card, card.load_key(b.key), a)
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(240)
 def test_in_a_strict_schedule_nothing_tells_what_the_neighbour_does() -> None:
     with scene("strict") as here:
         before = here.turns()
@@ -257,4 +259,4 @@ def test_in_a_fair_one_a_busy_neighbour_is_noticed() -> None:
     """So the comparison can fail: the same one, on the same machine, with share = "fair"."""
     with scene("fair") as here:
         found = here.told_apart(flood)
-        assert any(by == "time" for _, by in found), found
+        assert any(by in ("later", "a later turn") for _, by in found), found

@@ -121,7 +121,16 @@ class FakeCard:
 
     def _card_report(self, arguments):
         share = {"instance": 0, "weight": 1, "slots": 0, "turns": 9, "engine_ns": 812345}
-        turns = {"share": "fair", "slot_us": 0, "round": 0, "most": 0, "slots": 0, "overruns": 0, "missed": 0}
+        turns = {
+            "share": "fair",
+            "slot_us": 0,
+            "round": 0,
+            "realtime": False,
+            "most": 0,
+            "slots": 0,
+            "overruns": 0,
+            "missed": 0,
+        }
         return {"requests": 7, "turns": turns | {"shares": [share]}}
 
 

@@ -109,6 +109,7 @@ class Schedule:
     strict: bool
     slot_us: int  # 0 in fair
     round: int  # slots of a round; 0 in fair, and before the first schedule
+    realtime: bool  # strict: other programs of the machine do not take its slots
     most: int  # bytes of the largest request that any operation can serve in a slot
     shares: tuple[Share, ...]  # of all that are named in the schedule, or had a turn
 

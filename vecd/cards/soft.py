@@ -188,7 +188,8 @@ class SoftCard(Card):
                 break
             most = count[0]
         shares = tuple(Share(s.instance, s.weight, s.slots, s.turns, s.engine_ns) for s in got[0 : count[0]])
-        return Schedule(bool(grid.strict), grid.slot_us, grid.round, grid.most if grid.round else 0, shares)
+        most = grid.most if grid.round else 0
+        return Schedule(bool(grid.strict), grid.slot_us, grid.round, bool(grid.realtime), most, shares)
 
     def attach(self, fd: int, instance: int, tag: bytes, *, deadline_s: float = 5.0) -> None:
         if len(tag) != lib.VEC_ATTACH_TAG_SIZE:

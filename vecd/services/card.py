@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import secrets
 import socket
@@ -59,12 +60,23 @@ def main(argv: Sequence[str]) -> int:
     settings = start.config.card_of(start.name)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if settings.share == "strict":
+        _may_hurry()
     spares = ipc.spare(SPARE_SOCKETS)
     driver = api.load(settings.driver)
     lock_down(start, uid=settings.uid, fds=spares)
     with driver(keys=settings.slots, strict=int(settings.share == "strict")) as card:
         asyncio.run(until_told(f"{ROLE} {start.name}", _serve(start, card)))
     return EXIT_OK
+
+
+def _may_hurry() -> None:
+    """The pump may have the lowest real-time priority, so that other programs do not take its slots, where this process
+    may allow it; not on a machine with one processor, where the guard might not get round to a revocation."""
+    if (os.cpu_count() or 1) > 1:
+        with contextlib.suppress(ValueError, OSError):
+            # ROOT: RLIMIT_RTPRIO is raised (CAP_SYS_RESOURCE), for one thread and this one number.
+            resource.setrlimit(resource.RLIMIT_RTPRIO, (1, 1))
 
 
 async def _serve(start: Start, card: api.Card) -> None:

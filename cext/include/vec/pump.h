@@ -61,6 +61,7 @@ struct vec_share_report {
 struct vec_grid_report {
         uint32_t strict, slot_us;
         uint32_t round;                /* slots of a round; 0 without a schedule */
+        uint32_t realtime;             /* strict: other programs of the machine do not take its slots */
         uint32_t most;                 /* bytes of the largest request that every operation can serve in one slot */
         uint64_t slots, overruns, missed;
 };
