@@ -109,6 +109,7 @@ class Steps:
         self.name, self._chance = name, chance
         self.nodes: list[Node] = []
         self._known: dict[Hashable, int] = {}
+        self._states: list[Hashable] = []
         self.steps: dict[tuple[int, Move], Step | None] = {}
         self._number(Node(machine, frozenset(self.holds(machine)), drawn, frozenset()))
 
@@ -149,22 +150,24 @@ class Steps:
         if found is None:
             found = self._known[key] = len(self.nodes)
             self.nodes.append(node)
+            self._states.append(key[0])
         return found
 
     def step(self, number: int, move: Move) -> Step | None:
         """What the move does in this state; None: it is refused."""
         at = number, move
         if at not in self.steps:
-            self.steps[at] = self._step(self.nodes[number], move)
+            self.steps[at] = self._step(number, move)
         return self.steps[at]
 
-    def _step(self, node: Node, move: Move) -> Step | None:
+    def _step(self, number: int, move: Move) -> Step | None:
+        node = self.nodes[number]
         machine = Steps.current = fork(node.machine)
         self._chance.begin(*self.drawing(move), node.drawn)
         try:
             sent, marks = self.give(machine, move)
         except VecError as refusal:
-            if state(machine) == state(node.machine):
+            if state(machine) == self._states[number]:
                 return None
             if not self.closed(machine):
                 raise ChangedByRefusal(f"{self.name} refused {move[0]} ({refusal}) and was changed") from None

@@ -49,7 +49,7 @@ def attacks() -> str:
     found = kept()["attacks"]
     rows = ["| taken out | what that is | found |", "|---|---|---|"]
     for a in ABLATIONS:
-        what = f"an attack in {a.scope}, below" if a.broken else "nothing in any scope, 2c and 3r not tried"
+        what = f"an attack in {a.scope}, below" if a.broken else "nothing in any scope (2c, 3r, 3x and 1n not tried)"
         rows.append(f"| {a.name} | {a.words} | {what} |")
     traces = [f"Without {a.name}:\n\n```\n{found[a.name]}\n```" for a in ABLATIONS if a.broken]
     return "\n\n".join(("\n".join(rows), *traces))

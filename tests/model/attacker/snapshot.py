@@ -11,24 +11,36 @@ import types
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any
 
 _PLAIN = (bytes, str, int, float, bool, type(None), tuple, frozenset)
+_ATOMS = frozenset(_PLAIN)
 _CODE = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type)
+_UNCHANGING = (*_PLAIN, *_CODE)
+
+
+@cache
+def _frozen_kind(kind: type) -> bool:
+    return is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
 
 
 def _frozen(value: Any) -> bool:
-    return is_dataclass(value) and type(value).__dataclass_params__.frozen
+    return _frozen_kind(type(value))
+
+
+@cache
+def _names(kind: type, own: tuple[str, ...]) -> list[str]:
+    return sorted({name for of in kind.__mro__ for name in getattr(of, "__slots__", ())}.union(own))
 
 
 def _attributes(value: Any) -> list[str]:
-    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
-    return sorted({*slots, *getattr(value, "__dict__", ())})
+    return _names(type(value), tuple(getattr(value, "__dict__", ())))
 
 
 def fork(value: Any, seen: dict[int, Any] | None = None) -> Any:
     """A copy that changes independently; what refers to one object twice does so in the copy."""
-    if isinstance(value, (*_PLAIN, *_CODE)) or _frozen(value) or getattr(value, "shared", False):
+    if type(value) in _ATOMS or isinstance(value, _UNCHANGING) or _frozen(value) or getattr(value, "shared", False):
         return value
     seen = {} if seen is None else seen
     if id(value) in seen:
@@ -48,10 +60,8 @@ def fork(value: Any, seen: dict[int, Any] | None = None) -> Any:
 
 
 def state(value: Any) -> Hashable:
-    """Equal for two copies that are in the same state."""
-    if isinstance(value, tuple):
-        return tuple(map(state, value))
-    if isinstance(value, _PLAIN):
+    """Equal for two copies that are in the same state. What a tuple holds does not change, as for `fork`."""
+    if type(value) in _ATOMS or isinstance(value, _PLAIN):
         return value
     if isinstance(value, _CODE) or getattr(value, "shared", False):
         return id(value)
