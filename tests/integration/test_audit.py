@@ -163,7 +163,7 @@ def test_every_decision_and_refusal_is_on_record_with_who_asked(ended):
     assert rescinded[-1]["by"]["door"] == "admin" and rescinded[-1]["by"]["uid"] == os.geteuid()
     assert ["M", "A.1", "c0"] in [change[:3] for change in rescinded[-1]["changes"]]
     assert seen["status"]["audit"]["full"] is None and seen["status"]["audit"]["signed"] > 0
-    assert {one["chain"] for one in records if one["what"] == "root"} == {"card c0"}
+    assert {one["log"] for one in records if one["what"] == "root"} == {"card c0"}
 
 
 def test_a_hand_over_is_proved_to_a_stranger(ended):

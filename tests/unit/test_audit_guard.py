@@ -288,6 +288,10 @@ async def test_a_card_s_roots_are_on_record_and_answered_with_the_guard_s(world)
         assert not kept.alarms
     assert [one["number"] for one in records(world, "root")] == [0, 1]
     assert verified(world).hashes[answer["number"]] == answer["hash"]
+    # A line is one object: no member stands in it twice.
+    for segment in segments(world.paths.state_of("guard") / "audit"):
+        for line in segment.records().splitlines():
+            json.loads(line, object_pairs_hook=lambda pairs: dict(pairs) if len(dict(pairs)) == len(pairs) else 1 / 0)
     # The next guard remembers.
     async with recorded(world) as kept:
         assert kept.witness("c0") == Witness(1, of_card.keeper.root.hash)

@@ -22,8 +22,6 @@ from .roots import ID_BYTES, NOTE_MAX, Root, Witness, parse
 from .verify import FIRST, Segment, Verifier
 
 SEGMENT_BYTES = 2 << 20
-# What a process checks of its log before it goes on: the records since so many roots, which is as many seconds.
-TAIL_ROOTS = 3
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -95,15 +93,19 @@ class Keeper:
         return self._continue(last, tail)
 
     def _tail(self, last: Segment) -> Segment:
-        """The end of the last segment, as a segment: it begins at a root, like any."""
-        roots, data = last.roots() or b"", last.records()
+        """The end of the last segment, as a segment: it begins at the last whole root, if what stands before is what
+        that root was signed over. A second's work, of which a whole segment has any number."""
+        roots, data = last.roots() or b"", last.records() or b""
         lines = roots.splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
         try:
-            opening = parse(lines[-TAIL_ROOTS] if len(lines) > TAIL_ROOTS else b"")
+            opening = parse(whole[-1] if len(whole) > 1 else b"")
         except ValueError:
             return last
-        kept = b"".join(lines[-TAIL_ROOTS:])
-        rest = None if data is None else self._form.behind(data, opening.sequence - last.first)
+        before, rest = self._form.behind(data, opening.sequence - last.first)
+        if opening.sequence > last.first and (before is None or before.value != opening.value):
+            return last
+        kept = b"".join(lines[len(whole) - 1 :])
         return Segment(opening.sequence, last.records_name, last.roots_name, lambda: rest, lambda: kept)
 
     def _continue(self, last: Segment, tail: Segment) -> Begun:
@@ -115,6 +117,9 @@ class Keeper:
         sequence, value, content = tail.first, parse(lines[0]).value, b""
         for entry in entries:
             sequence, value, content = entry.number + 1, entry.value, entry.content
+        if sequence == tail.first:
+            before, _ = self._form.behind(last.records() or b"", sequence - last.first)
+            content = before.content if before else b""
         self._open(last.first)
         whole = last.roots() or b""
         os.ftruncate(self._roots, whole.rfind(b"\n") + 1)
@@ -157,7 +162,9 @@ class Keeper:
     def owner(self, key: bytes, **more: str) -> None:
         """keys.json names this key, with whatever shows whose it is."""
         row = {"key": key.hex(), **more}
-        known = [one for one in keys(self._directory) if one != row]
+        known = list(keys(self._directory))
+        if row in known:
+            return
         fresh = self._directory / f".{KEYS}.new"
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, _FLAGS | os.O_EXCL, 0o600)

@@ -152,9 +152,11 @@ class CardFormat:
         return entries(), len(data) - whole * RECORD_BYTES
 
     @staticmethod
-    def behind(data: bytes, count: int) -> bytes:
-        """What stands behind so many records."""
-        return data[count * RECORD_BYTES :]
+    def behind(data: bytes, count: int) -> tuple[Entry | None, bytes]:
+        """The last of so many records, if they are there, and what stands behind it."""
+        at = count * RECORD_BYTES
+        before = list(CardFormat.split(data[at - RECORD_BYTES : at])[0]) if count else []
+        return before[0] if before else None, data[at:]
 
     @staticmethod
     def stops(content: bytes) -> bool:
@@ -175,10 +177,11 @@ class GuardFormat:
         return map(GuardFormat._entry, lines), len(data) - end
 
     @staticmethod
-    def behind(data: bytes, count: int) -> bytes:
-        """What stands behind so many lines."""
+    def behind(data: bytes, count: int) -> tuple[Entry | None, bytes]:
+        """The last of so many lines, if they are there, and what stands behind it."""
         parts = data.split(b"\n", count)
-        return parts[count] if len(parts) > count else b""
+        before = GuardFormat._entry(parts[count - 1]) if 0 < count < len(parts) else None
+        return before, parts[count] if count < len(parts) else b""
 
     @staticmethod
     def stops(content: bytes) -> bool:

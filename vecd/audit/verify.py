@@ -350,7 +350,7 @@ class Verifier:
         if what == "removed":
             self._removed_to = max(self._removed_to, int(record.get("first", 0)))
         elif what == "root":
-            report.seen.append((number, str(record["chain"]), record["number"], bytes.fromhex(record["hash"])))
+            report.seen.append((number, str(record["log"]), record["number"], bytes.fromhex(record["hash"])))
         elif what == "decision":
             report.decisions += 1
             report.refused += record.get("decision") != "yes"

@@ -293,7 +293,7 @@ CARD_COLUMNS = (
 
 def _guard_row(row: Answer) -> dict[str, Any]:
     by, inner = row.get("by") or {}, row.get("fields") or {}
-    said = " ".join(str(row[key]) for key in ("decision", "rule", "attribute", "event", "chain") if key in row)
+    said = " ".join(str(row[key]) for key in ("decision", "rule", "attribute", "event", "log") if key in row)
     what = row.get("reason") or inner.get("reason") or inner.get("what")
     return {
         **{key: row.get(key, inner.get(key)) for key in ("seq", "what", "subject", "object")},

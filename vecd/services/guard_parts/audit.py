@@ -6,7 +6,6 @@ docs/audit.md. What goes on record is record.py's; the files are the keeper's, i
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
@@ -141,12 +140,14 @@ class Audit:
     # ---- the task
 
     async def run(self) -> None:
-        """Writes and signs until it is cancelled."""
+        """Writes and signs until it is cancelled, or the log has ended."""
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._ended:
             if not len(self.record) and not self._full:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._something.wait(), HEARTBEAT_S)
+                # Not wait_for, which may swallow a cancellation.
+                beat = loop.call_later(HEARTBEAT_S, self._something.set)
+                await self._something.wait()
+                beat.cancel()
             self._something.clear()
             due = loop.time() + ROOT_S
             while loop.time() < due and not self._full:
@@ -244,7 +245,7 @@ class Audit:
         self._seen[root.chain] = seen
         value = root.value.hex()
         facts = {"id": seen.id, "number": seen.number, "sequence": seen.sequence, "value": value, "hash": seen.hash}
-        self.record.note("root", chain=root.chain, **facts)
+        self.record.note("root", log=root.chain, **facts)
         own = self._keeper.root
         return {"number": own.number if own else -1, "hash": own.hash if own else b""}
 
@@ -286,7 +287,7 @@ class Audit:
                     self._seen |= {chain: Seen(*row) for chain, row in record["roots"].items()}
                 elif record.get("what") == "root":
                     row = (record[name] for name in ("id", "number", "sequence", "hash"))
-                    self._seen[record["chain"]] = Seen(*row)
+                    self._seen[record["log"]] = Seen(*row)
 
 
 def started(directory: Path, settings: config.Audit) -> Audit:
