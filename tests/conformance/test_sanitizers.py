@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "cext"))
 import build_ffi
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g")
-FILES = ("test_operations.py", "test_connections.py", "test_rights.py")
+FILES = ("test_operations.py", "test_connections.py", "test_rights.py", "test_sharing.py")
 
 
 def library() -> str:
