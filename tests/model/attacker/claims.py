@@ -167,4 +167,4 @@ def enrolled(m: Marks, _: Knowledge) -> Iterator[str]:
 
 def wrong(m: Marks, knowledge: Knowledge, claims: dict[str, Claim]) -> list[str]:
     """Everything that does not hold in this state: the claim, and how it fails."""
-    return [f"{why} ({words})" for words, check in claims.items() for why in check(m, knowledge)]
+    return [f"{why} ({words})" for words, check in claims.items() for why in sorted(check(m, knowledge))]

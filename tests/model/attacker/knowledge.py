@@ -62,8 +62,8 @@ class Knowledge:
         return term in self.terms
 
     def of(self, kind: str) -> Iterator[Term]:
-        """Every known term of a kind, in a fixed order."""
-        return iter(sorted(term for term in self.terms if term.kind == kind))
+        """Every known term of a kind, in the order of how they are written: the same in every process."""
+        return iter(sorted((term for term in self.terms if term.kind == kind), key=repr))
 
     def derives(self, term: Term) -> bool:
         """Whether the term can be built of what is known."""

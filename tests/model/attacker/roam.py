@@ -38,7 +38,7 @@ def _form(term: Term) -> tuple[str, int]:
 def _changed(move: Move, knowledge: Knowledge, pool: dict[tuple[str, int], list[Term]], choice: random.Random) -> Move:
     """The move with one or two of its parts exchanged, or as it was where that cannot be built."""
     terms = [term_of(part) for part in move[1:]]
-    inside = sorted({part for term in terms for part in subterms(term)})
+    inside = sorted({part for term in terms for part in subterms(term)}, key=repr)
     by = {}
     for old in choice.sample(inside, min(len(inside), choice.choice((1, 1, 2)))):
         by[old] = choice.choice(pool.get(_form(old)) or [old])
@@ -64,7 +64,7 @@ def walk(explorer: Explorer, walks: int, length: int, seed: int, claims: dict[st
             if choice.random() < 0.5 and move[0] not in ("ask", "key, 9"):
                 if known not in pools:
                     pools[known] = {}
-                    for term in sorted(knowledge.terms):
+                    for term in sorted(knowledge.terms, key=repr):
                         pools[known].setdefault(_form(term), []).append(term)
                 after = _changed(move, knowledge, pools[known], choice)
                 found.changed += after != move

@@ -21,16 +21,17 @@ from collections.abc import Iterator
 class Term:
     """One term; made by the functions below alone. `number` counts the terms in the order they were first made."""
 
-    __slots__ = ("kind", "number", "parts")
+    __slots__ = ("_text", "kind", "number", "parts")
 
     def __init__(self, kind: str, parts: tuple, number: int) -> None:
-        self.kind, self.parts, self.number = kind, parts, number
+        self.kind, self.parts, self.number, self._text = kind, parts, number, ""
 
     def __lt__(self, other: Term) -> bool:
         return self.number < other.number
 
     def __repr__(self) -> str:
-        return _SHOWN[self.kind](*self.parts)
+        self._text = self._text or _SHOWN[self.kind](*self.parts)
+        return self._text
 
     def __reduce__(self):
         return _made, (self.kind, *self.parts)
