@@ -166,10 +166,10 @@ def request(rng, state):
         to = pick(INSTANCE if object == CARD else USER)
         if not wild and object == INSTANCE and rng.random() < 0.8:
             to = state.owner(o)
-    letters = "e" if subject == MANAGER and rule == "R6" else "rwacc"
+    letters = "eeeec" if subject == MANAGER and rule == "R6" else "rwaccwrae" if rule == "R6" else "rwacc"
     level = rng.choice([None, USING, FIRST_INSTANCE, *range(state.levels.count + 2)])
     return Request(
-        rule,
+        rng.choice([rule, rule, rule, "R13", None]) if wild else rule,
         s,
         o,
         rng.choice([*LETTERS, "x", None, 3]) if wild else rng.choice(letters),
