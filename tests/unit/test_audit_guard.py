@@ -20,7 +20,7 @@ from vecd.audit.records import GuardFormat, members
 from vecd.audit.roots import Witness
 from vecd.audit.verify import Verifier
 from vecd.base import config, ipc, log
-from vecd.base.errors import Caller, ConfigError, Denied, Exhausted, Failed, ProtocolRefused, VecError
+from vecd.base.errors import Busy, Caller, ConfigError, Denied, Exhausted, Failed, ProtocolRefused, VecError
 from vecd.control import calls
 from vecd.protocol.suites import generate, sign
 from vecd.services.guard_parts import audit
@@ -284,7 +284,14 @@ async def test_a_card_s_roots_are_on_record_and_answered_with_the_guard_s(world)
         assert "card c0: something" in (await world.ask("status"))["alarms"]
         of_card.turn(1, switched=True)
         of_card.root()
-        await card.peer.call("audit.root", {"root": of_card.keeper.root.line(), "alarms": []})
+        following = {"root": of_card.keeper.root.line(), "alarms": []}
+        # A card that floods is told so; and what is said again is on record once.
+        with pytest.raises(Busy):
+            for _ in range(3):
+                await card.peer.call("audit.root", following)
+        for _ in range(2):
+            await asyncio.sleep(0.25)
+            await card.peer.call("audit.root", following)
         assert not kept.alarms
     assert [one["number"] for one in records(world, "root")] == [0, 1]
     assert verified(world).hashes[answer["number"]] == answer["hash"]
@@ -309,6 +316,7 @@ async def test_a_root_that_is_not_the_card_s_is_refused(world):
             other.keeper.root.line(),
             root.signed(lambda label, body: sign(generate(1), label, body)).line(),
         ):
+            world.guard.links["c0"].root_s = 0.0
             with pytest.raises(Denied):
                 await card.peer.call("audit.root", {"root": line, "alarms": []})
         for line in ("", "{}", root.line() + " ", "[" * 100000):

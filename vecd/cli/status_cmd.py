@@ -5,6 +5,12 @@ from vecd.cli.command import Answer, Command
 from vecd.cli.output import cell, facts, table
 
 
+def _audit(log: Answer | None) -> str:
+    if not log:
+        return "not kept"
+    return log["full"] or f"{log['signed']} of {log['records']} records signed, by key {log['key'][:16]}..."
+
+
 def show(answer: Answer) -> str:
     """The machine first, then its cards."""
     guard, boot, broker = answer["guard"], answer["boot"], answer["broker"]
@@ -15,6 +21,7 @@ def show(answer: Answer) -> str:
             ("broker", f"pid {broker['pid']}" if broker["connected"] else "not connected"),
             ("doors", [f"{door['name']}:{door['connections']}" for door in answer["doors"]]),
             ("guests", answer["guests"]),
+            ("audit", _audit(answer.get("audit"))),
             ("policy", (answer["policy"]["applied"] or "none")[:16]),
         ]
     )

@@ -240,14 +240,17 @@ class Audit:
         if root.chain != roots.card(name) or root.key != key or not root.genuine():
             self.alarm(f"card {name} sent a root of its log that is not signed by it")
             raise Denied(f"card {name}: the root is not this card's", object=name)
-        self._compare(name, root)
         seen = Seen(root.id.hex(), root.number, root.sequence, root.hash.hex())
+        own = self._keeper.root
+        answer = {"number": own.number if own else -1, "hash": own.hash if own else b""}
+        if self._seen.get(root.chain) == seen:
+            return answer
+        self._compare(name, root)
         self._seen[root.chain] = seen
         value = root.value.hex()
         facts = {"id": seen.id, "number": seen.number, "sequence": seen.sequence, "value": value, "hash": seen.hash}
         self.record.note("root", log=root.chain, **facts)
-        own = self._keeper.root
-        return {"number": own.number if own else -1, "hash": own.hash if own else b""}
+        return answer
 
     def _compare(self, name: str, root: Root) -> None:
         """An earlier root of this card may not be gone: its log was cut off then, or begins anew."""

@@ -22,7 +22,8 @@ from vecd.shm.writer import CardWord
 # What the broker is told of a card that has not registered yet.
 NO_ID = bytes(ID_BYTES)
 GENERATION_MASK = 2**34 - 1
-# Of what a card says is wrong with its log.
+# Between two roots of a card's log (s); and of what it says is wrong there.
+ROOT_LEAST_S = 0.2
 ALARM_MAX, ALARMS_MAX = 300, 8
 
 
@@ -184,6 +185,10 @@ async def root(guard: Guard, link: CardLink, peer: ipc.Peer, arguments: Mapping[
         raise Busy(f"card {link.name} says hello first")
     if guard.audit is None:
         return {"number": -1, "hash": b""}
+    now = time.monotonic()
+    if now - link.root_s < ROOT_LEAST_S:
+        raise Busy(f"card {link.name}: a root a second is enough", hint="send the next one")
+    link.root_s = now
     link.alarms = tuple(str(one)[:ALARM_MAX] for one in arguments["alarms"][:ALARMS_MAX])
     return guard.audit.take_root(link.name, link.sign_key, arguments["root"])
 

@@ -67,6 +67,7 @@ class CardLink:
         # By its certificate: what its audit log is signed with; and what it says is wrong there.
         self.sign_key: bytes | None = None
         self.alarms: tuple[str, ...] = ()
+        self.root_s = 0.0
         # Why the card is out of service; "" while it is in service or absent.
         self.out = ""
         # Its word said what it may not: it does not come back by itself.
