@@ -7,6 +7,7 @@ has to leave the machine as it was: that is checked at every one.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple
 
@@ -99,7 +100,7 @@ class ChangedByRefusal(AssertionError):
     """A machine refused a message and was another one afterwards."""
 
 
-class Steps:
+class Steps(ABC):
     """One machine: its states, by number, and its steps. State 0 is where it starts."""
 
     #: The machine that is being given a message, for what stands in the place of a part of it.
@@ -115,9 +116,9 @@ class Steps:
 
     # ---- what each kind of machine says ----------------------------------------------------------------------
 
+    @abstractmethod
     def give(self, machine: Any, move: Move) -> tuple[list[bytes], set[Mark]]:
         """The move, done to the machine: what it sends, and what happened. Raises VecError."""
-        raise NotImplementedError
 
     def draws(self, move: Move) -> tuple[str, str]:
         """What kind of random value the move draws, and what it is named after."""
