@@ -42,7 +42,7 @@ from vecd.protocol.messages import (
 )
 from vecd.protocol.suites import h, seal, sign
 
-from . import symbolic
+from . import symbolic, terms
 from .knowledge import Knowledge
 from .machines import ALG, USAGE, Move
 from .symbolic import body_of, bytes_of, label_of, term_of
@@ -102,8 +102,8 @@ class Attacker:
             *(("of_card", partial(self.to_card, name)) for name in world.scope.cards),
             ("of_authority", self.to_authority),
         ]
-        #: A key that it knows, as E registered it.
-        self.record = world.parties["E"].registered[0]
+        #: What goes with a key that it makes up: r_K is nobody's business.
+        self.r_K = bytes_of(terms.name("r_K[E]'"))
 
     def view(self, knowledge: Knowledge) -> View:
         return View(knowledge, self._authority)
@@ -137,7 +137,7 @@ class Attacker:
                 yield 11, pack(ToSession(me, sid, seal(key, "k11", context(me, sid), _signed(statement))))
 
     def _messages7(self, view: View, key: bytes) -> Iterator[Move]:
-        plain = [enc(secret, ALG.encode(), u32(USAGE), self.record.r_K) for secret in (self.world.own_key, *view.keys)]
+        plain = [enc(secret, ALG.encode(), u32(USAGE), self.r_K) for secret in (self.world.own_key, *view.keys)]
         known = {body_of(s): bytes_of(s) for s in view.s7}
         for v in (unpack(Verification, bytes_of(v), "") for v in view.v):
             ctx = pack(user.K7Context(v.sid, v.id_u, v.id_c, v.n_u, v.n_c))
@@ -225,7 +225,7 @@ class Attacker:
     def registration(self, alg: str, usage: int, kcv: bytes) -> bytes:
         """E registers a further key of which it knows kcv alone."""
         e = self.ids["E"]
-        fields = KeySigned(e, symbolic.known(f"n[{term_of(kcv)!r}]", 32), "", alg, usage, kcv, self.record.r_K)
+        fields = KeySigned(e, symbolic.known(f"n[{term_of(kcv)!r}]", 32), "", alg, usage, kcv, self.r_K)
         inner = pack(KeyInner(*fields, sign(self.keys["E"], "key", pack(fields))))
         return pack(FromUser(e, seal(self.ca_seal, "key", context(e), inner)))
 

@@ -7,6 +7,7 @@ from .moves import Attacker
 from .registration import Registrant, Registration
 from .world import Run, Scope, World
 
+_RX = (Run(), Run("X", "L"))
 _BACK = (Run(), Run(load=False))
 _SCOPES: tuple[tuple[Scope, int], ...] = (
     (Scope("1r small", "one run of A, one session of C and of the authority", card_sessions=1, ca_sessions=1), 30),
@@ -15,7 +16,8 @@ _SCOPES: tuple[tuple[Scope, int], ...] = (
     (Scope("1rk", "the same, and C still has that session and its key", recorded="kept"), 600),
     (Scope("2r", "two runs of A with C, two keys", (Run(), Run(key="L"))), 1400),
     (Scope("2s", "two runs of A with C, the same key", (Run(), Run())), 1000),
-    (Scope("2rx", "two runs of A, the second with the compromised card X", (Run(), Run("X", "L"))), 2200),
+    (Scope("2rx", "two runs of A, the second with the compromised card X", _RX), 2200),
+    (Scope("2rb", "as 2rx; E is certified with the encryption key of A, X with that of C", _RX, borrowed=True), 2000),
     (Scope("2u", "a run of A and one of the honest user B", (Run(), Run("C", "M", "B")), peers=("A", "B", "E")), 1700),
     (Scope("2c", "a run of A with C and one with the honest card H", (Run(), Run("H")), cards=("C", "H")), 10000),
     (Scope("1n", "as 1r; E and X use nonces of others, too", peers=("A", "E", "C", "X"), reuse=True), 2400),

@@ -17,7 +17,7 @@ from .without import ABLATIONS, needed_in, single
 
 A, C, E, X = map(literal, "ACEX")
 # Who has a mark: ("1r small" in seconds, the others where they have the time).
-_QUICK, _MINUTES = ("1r small",), ("1r", "1ro", "1rk", "2r", "2s", "2rx", "2u", "1a", "2a", "reg E", "reg X")
+_QUICK, _MINUTES = ("1r small",), ("1r", "1ro", "1rk", "2r", "2s", "2rx", "2rb", "2u", "1a", "2a", "reg E", "reg X")
 _MARKED = [
     pytest.param(name, marks=[] if name in _QUICK else pytest.mark.minutes if name in _MINUTES else pytest.mark.prove)
     for name in WORDS

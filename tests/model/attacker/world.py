@@ -7,6 +7,7 @@ attacker has; it is the broker D, too, and so the network. Everybody is register
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from vecd.pki.profile import Profile
@@ -79,6 +80,8 @@ class Scope:
     reuse: bool = False
     #: Runs ask for a data connection in the end.
     attach: bool = False
+    #: E and X are certified with the encryption keys of A and C, which nobody had them prove.
+    borrowed: bool = False
 
 
 class Stage:
@@ -93,6 +96,8 @@ class Stage:
         self.ids: dict[str, bytes] = {}
         self.parties: dict[str, Identity] = {}
         self.past: frozenset[Mark] = frozenset()
+        #: Who registers with somebody else's encryption key.
+        self.borrowed: dict[str, str] = {}
         self.secrets = {key: symbolic.atom(key) for key in "KLM"}
         #: The attacker's own key, which E has registered.
         self.own_key = symbolic.known("K_E", 32)
@@ -112,7 +117,15 @@ class Stage:
     def enrolment(self, invitation: Invitation) -> Enrolment:
         role, name = invitation.role, invitation.name
         self.chance.begin("r_K" if role == USER else "n_x", name)
-        given = invitation, self.keys[name], self.chance, TICK
+        keys = self.keys[name]
+        if name in self.borrowed:
+            keys = SimpleNamespace(
+                suite=keys.suite,
+                sign_key=keys.sign_key,
+                sign_with=keys.sign_with,
+                seal_key=self.keys[self.borrowed[name]].seal_key,
+            )
+        given = invitation, keys, self.chance, TICK
         if role == USER:
             secret = {"A": self.secrets["K"], "B": self.secrets["M"], "E": self.own_key}[name]
             return enrol_user(*given, secret=bytes(bytearray(secret)), alg=ALG, usage=USAGE)
@@ -125,8 +138,11 @@ class Stage:
         self.chance.begin("serial", name)
         message2 = registration2(self.ids["D"], self.keys["D"], invitation.ca, e.message)
         body = self.authority.register(message2, NOW).body
-        self.parties[name] = e.accept(body, NOW, TICK)
         self.seen += [e.message, message2, body]
+        if name in self.borrowed:
+            # Its certificate is sealed to somebody else; it needs none.
+            return
+        self.parties[name] = e.accept(body, NOW, TICK)
 
     def known(self, *more: Term) -> Knowledge:
         """What the attacker has at the start: its insiders' private keys, all public ones, all that was sent."""
@@ -144,11 +160,12 @@ class World(Stage):
         #: Ids that the attacker writes where a user, or a card, is expected.
         self.user_names = tuple(dict.fromkeys([*(run.user for run in scope.runs), "E"]))
         self.card_names = (*scope.cards, "X")
+        self.borrowed = {"E": scope.runs[0].user, "X": scope.cards[0]} if scope.borrowed else {}
         self.enrol(BROKER, "D")
         for role, names in ((USER, self.user_names), (CARD, self.card_names)):
             for name in names:
                 self.enrol(role, name)
-        self.users = {name: UserParty(self.parties[name], self.chance) for name in self.user_names}
+        self.users = {name: UserParty(self.parties[name], self.chance) for name in self.user_names if name != "E"}
         #: Each user's instance, connected to every card.
         self.instances = {name: symbolic.known(f"i_{name}") for name in self.user_names}
         if any(run.key == "L" for run in scope.runs):
