@@ -60,10 +60,11 @@ def single_checks() -> str:
     found = kept()["single"]
     needed = [f"{number} ({scope})" for number, scope in found.items() if scope]
     others = [number for number, scope in found.items() if not scope]
-    return (
-        f"Each of {len(found)} checks was left out alone, in 1ro, 2s and 2a or, for registration, reg E and reg X. A\n"
-        f"claim fails without {', '.join(needed)}. None fails without one of the other {len(others)}: another\n"
-        "check makes good for it, or what a seal or a signature is over:\n" + fill(", ".join(others) + ".", 120)
+    return fill(
+        f"Each of {len(found)} checks was left out alone, in 1ro, 2s and 2a or, for registration, in reg E and reg X. A "
+        f"claim fails without {', '.join(needed)}. None fails without one of the other {len(others)}: another check makes "
+        f"good for it, or what a seal or a signature is over: {', '.join(others)}.",
+        120,
     )
 
 

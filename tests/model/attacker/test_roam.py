@@ -16,7 +16,7 @@ def roamed(scope, walks):
 
 def test_random_messages_break_no_claim():
     found = roamed("1r", 15)
-    assert not found.wrong and found.changed >= 200 and found.taken >= 5
+    assert not found.wrong and found.changed >= 150 and found.taken >= 5
 
 
 @pytest.mark.prove
@@ -31,7 +31,7 @@ def test_many_random_messages_break_no_claim(scope):
 @pytest.mark.parametrize("ablation", [pytest.param(a, id=a.name) for a in ABLATIONS if a.broken])
 def test_they_find_an_attack_where_there_is_one(ablation):
     with perfect(), ablation.without():
-        assert walk(explorer(ablation.scope, ablation.constant), 200, length=60, seed=1).wrong
+        assert walk(explorer(ablation.scope, ablation.constant), 400, length=60, seed=1).wrong
 
 
 def test_a_part_is_exchanged_everywhere_at_once():
