@@ -25,7 +25,7 @@ def replay(tmp_path, capsys, *lines, options=()):
 
 
 def test_the_sample_of_the_document_is_what_is_printed(tmp_path, capsys):
-    section = TEXT[TEXT.index("### `vecctl model replay") :]
+    section = TEXT[TEXT.index("### `vecctl model replay") :].split("\n### ")[0]
     world, request, _, answer = re.findall(r"^(?:\$ vecctl.*|\{.*\})$", section, re.M)
     code, answers, err = replay(tmp_path, capsys, json.loads(world), json.loads(request))
     assert (code, answers, err) == (0, [json.loads(answer)], "")
