@@ -60,12 +60,12 @@ def single_checks() -> str:
     found = kept()["single"]
     needed = [f"{number} ({scope})" for number, scope in found.items() if scope]
     others = [number for number, scope in found.items() if not scope]
-    return fill(
-        f"Each of {len(found)} checks was left out alone, in 1ro, 2s and 2a or, for registration, in reg E and reg X. A "
-        f"claim fails without {', '.join(needed)}. None fails without one of the other {len(others)}: another check makes "
-        f"good for it, or what a seal or a signature is over: {', '.join(others)}.",
-        120,
+    text = (
+        f"Each of {len(found)} checks was left out alone, in 1ro, 2s and 2a or, for registration, in reg E and reg X.",
+        f"A claim fails without {', '.join(needed)}. None fails without one of the other {len(others)}:",
+        f"another check makes good for it, or what a seal or a signature is over: {', '.join(others)}.",
     )
+    return fill(" ".join(text), 120)
 
 
 def main(*only: str) -> None:
