@@ -12,7 +12,7 @@ import pytest
 from tests.unit.audit_log import NS, WHOLE, Log, small
 from vecd.audit import roots
 from vecd.audit.files import segments
-from vecd.audit.records import RECORD_BYTES, Flag, Kind
+from vecd.audit.records import RECORD_BYTES, Flag, Kind, after
 from vecd.audit.verify import Verifier
 from vecd.protocol.suites import generate, sign
 
@@ -225,13 +225,25 @@ def test_a_damaged_log_is_moved_away_and_the_new_one_says_why(tmp_path, chain):
     log = crashed(tmp_path, chain, some)
     path = files(log)[0]
     data = path.read_bytes()
-    path.write_bytes(data[:20] + b"?" + data[21:])
+    path.write_bytes(data[:-20] + b"?" + data[-19:])
     again = Log(log.path, chain, keys=log.keys).start(expected=True)
     assert "changed" in again.begun.anew and again.begun.sequence > 3
     again.stop()
     findings = again.report().findings
     assert len(findings) == 1 and "begins anew" in findings[0].what and "changed" in findings[0].what
     assert [one.name for one in next(log.path.glob("damaged-*")).iterdir()]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_damage_before_the_last_root_does_not_stop_a_start_and_is_found(tmp_path, chain):
+    log = crashed(tmp_path, chain, some)
+    path = files(log)[0]
+    data = path.read_bytes()
+    path.write_bytes(data[:20] + b"?" + data[21:])
+    again = Log(log.path, chain, keys=log.keys).start(expected=True)
+    assert not again.begun.anew and again.begun.sequence == log.sequence
+    again.stop()
+    assert again.report().findings[0].record == 0
 
 
 @pytest.mark.parametrize("chain", CHAINS)
@@ -254,6 +266,28 @@ def test_roots_that_are_missing_at_the_end_are_missed_after_ten_seconds(tmp_path
     some(log)
     log.keeper.write()
     assert "roots are missing" in log.report().findings[0].what
+
+
+def test_what_is_chained_but_no_record_is_a_finding_and_no_crash(tmp_path):
+    """Whoever can write the file can chain on: nonsense is answered like anything else that is wrong."""
+    nonsense = (
+        {},
+        {"what": "root"},
+        {"what": "root", "log": 1, "number": 2, "hash": "xx"},
+        {"what": "removed", "first": []},
+    )
+    for n, members in enumerate(nonsense):
+        log = Log(tmp_path / str(n), roots.GUARD).start()
+        log.guard(**members)
+        log.stop()
+        found = log.report().findings
+        assert not members or "none that the guard writes" in found[0].what
+    log = Log(tmp_path / "x", roots.GUARD).start()
+    log._add(
+        b'{"seq":1,"time', b'{"seq":1,"time,"chain":"' + after(log.value, b'{"seq":1,"time').hex().encode() + b'"}\n'
+    )
+    log.stop()
+    assert "none that the guard writes" in log.report().findings[0].what
 
 
 # ---- what the records of a card say
