@@ -8,6 +8,7 @@ is a line of JSON whose last member is the chain value over everything before it
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
@@ -115,6 +116,7 @@ class Entry(NamedTuple):
 
 # What stands between the content of a guard's line and its chain value, and behind it.
 _CHAIN, _END = b',"chain":"', b'"}'
+_SEQ = re.compile(rb'\{"seq":(0|[1-9][0-9]{0,18}),')
 _TAIL = len(_CHAIN) + 2 * VALUE_BYTES + len(_END)
 
 
@@ -196,13 +198,13 @@ class GuardFormat:
             return Entry(-1, text, b"", "the line does not end with its chain value")
         try:
             value = bytes.fromhex(hexed.decode("ascii"))
-            number = members(content)["seq"]
-        except (ValueError, KeyError):
-            return Entry(-1, content, b"", "the line is no record")
+        except ValueError:
+            return Entry(-1, content, b"", "the line does not end with its chain value")
+        begins = _SEQ.match(content)
         # One value has one spelling.
-        if value.hex().encode() != hexed or type(number) is not int:
+        if begins is None or value.hex().encode() != hexed:
             return Entry(-1, content, b"", "the line is no record of ours")
-        return Entry(number, content, value)
+        return Entry(int(begins[1]), content, value)
 
 
 Format = type[CardFormat] | type[GuardFormat]

@@ -20,6 +20,10 @@ from .roots import Root, parse
 NS = 1_000_000_000
 # Roots are signed once a second. So far behind the last one may records stand that a crash left.
 UNSIGNED_NS = 10 * NS
+# As plain numbers: an enumeration's members take their time, and there are millions of records.
+_SWITCHED, _WORKED, _READ_BACK = int(Flag.SWITCHED), int(Flag.WORKED), int(Flag.READ_BACK)
+_TURN, _KEY, _CLEAN, _BIND = int(Kind.TURN), int(Kind.KEY), int(Kind.CLEAN), int(Kind.BIND)
+_START, _STOP, _REMOVED = int(Kind.START), int(Kind.STOP), int(Kind.REMOVED)
 # The note of the very first root of a log, where nothing came before.
 FIRST = "first start"
 
@@ -131,6 +135,7 @@ class Verifier:
         self._end: tuple[int, bytes] | None = None
         self._removed_to = 0
         self._stopped_at: int | None = None
+        self._last_time = 0
         self._turns = _Turns(self.report, keep)
 
     def run(self, segments: Iterable[Segment]) -> Report:
@@ -332,14 +337,22 @@ class Verifier:
             facts = facts_of(entry.content)
             if what := self._turns.take(facts):
                 self._finding(name, facts.sequence, *what)
-            if facts.kind == Kind.REMOVED:
+            if facts.kind == _REMOVED:
                 self._removed_to = max(self._removed_to, facts.word)
-            self._stop(facts.sequence, facts.kind == Kind.STOP)
+            self._stop(facts.sequence, facts.kind == _STOP)
             time = facts.time
         else:
-            record = members(entry.content)
-            time = record.get("time", 0)
-            self._guard_record(entry.number, record)
+            time = self._last_time
+            try:
+                record = members(entry.content)
+                time = record["time"]
+                if type(time) is not int:
+                    raise ValueError("time is no number")
+                self._guard_record(entry.number, record)
+            except (ValueError, KeyError, TypeError) as error:
+                none = "the record is chained, and is none that the guard writes"
+                self._finding(name, entry.number, none, "its members", f"{type(error).__name__}: {error}")
+            self._last_time = time
         report.since = report.since or time
         report.until = time
         return time
@@ -389,13 +402,13 @@ class _Turns:
         report, flags, wrong = self._report, facts.flags, None
         report.requests += facts.requests
         report.refused += facts.refused
-        report.turns += facts.kind in (Kind.TURN, Kind.KEY)
-        report.switches += bool(flags & Flag.SWITCHED)
+        report.turns += facts.kind in (_TURN, _KEY)
+        report.switches += bool(flags & _SWITCHED)
         # Engine and buffer were overwritten and read back; or they are those of another process.
-        whole = flags & Flag.SWITCHED or facts.kind in (Kind.CLEAN, Kind.BIND) and flags & Flag.READ_BACK
-        if whole or facts.kind == Kind.START:
+        whole = flags & _SWITCHED or facts.kind in (_CLEAN, _BIND) and flags & _READ_BACK
+        if whole or facts.kind == _START:
             self._clean, self._dirty = True, False
-        if not flags & Flag.WORKED:
+        if not flags & _WORKED:
             return None
         if facts.instance != self._owner:
             if not self._clean:
@@ -413,5 +426,5 @@ class _Turns:
                 f"flags {flags:#x}",
             )
         self._owner, self._last = facts.instance, facts.sequence
-        self._clean, self._dirty = False, not flags & Flag.READ_BACK
+        self._clean, self._dirty = False, not flags & _READ_BACK
         return wrong
