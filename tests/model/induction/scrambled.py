@@ -166,7 +166,9 @@ def request(rng, state):
         to = pick(INSTANCE if object == CARD else USER)
         if not wild and object == INSTANCE and rng.random() < 0.8:
             to = state.owner(o)
-    letters = "eeeec" if subject == MANAGER and rule == "R6" else "rwaccwrae" if rule == "R6" else "rwacc"
+        if rng.random() < 0.1:
+            to = rng.choice(things)
+    letters = "eeeec" if subject == MANAGER and rule == "R6" else "rwaccrwaccrwacce"
     level = rng.choice([None, USING, FIRST_INSTANCE, *range(state.levels.count + 2)])
     return Request(
         rng.choice([rule, rule, rule, "R13", None]) if wild else rule,

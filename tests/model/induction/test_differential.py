@@ -233,6 +233,8 @@ SAME = {
     "_instance_busy: guard table == 'b'",
     "_instance_busy: guard table == 'key'",
     "_card_busy: guard connected",
+    # Without a slot owner there is no level of one, and the next guard refuses.
+    "_down: guard current is None",
 }
 
 
@@ -260,6 +262,7 @@ def noticed_anywhere(decide):
 def test_a_part_taken_out_of_the_source_of_the_rules_differs(name):
     """Each guard, case, effect and wipe of rules.py, by tests/model/mutation.py."""
     where = noticed_anywhere(mutation.mutants()[name]())
+    print(name, where)
     assert bool(where) != (name in SAME), where
 
 
