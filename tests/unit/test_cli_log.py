@@ -202,6 +202,22 @@ def test_show_has_the_last_ones_and_those_that_are_asked_for(machine):
     )
 
 
+def test_nonsense_in_a_log_is_shown_as_it_stands_there(tmp_path, capsys):
+    """Nothing is checked by show, so it takes whatever stands there."""
+    machine = Machine(tmp_path)
+    machine.guard.guard(what="decision", by=7, fields=[1], reason={"a": 1}, subject=None)
+    machine.guard.now = 1 << 80
+    machine.guard.guard(what="event")
+    machine.guard.now = -1
+    machine.guard.guard()
+    machine.guard.keeper.write()
+    machine.card.card(kind=77, flags=255, word=2**64 - 1)
+    machine.card.keeper.write()
+    for which in ([], ["--card", "c0"], ["--subject", "A"]):
+        assert main(["--dir", str(tmp_path), "log", "show", *which]) == 0
+    assert "kind 77" in capsys.readouterr().out
+
+
 def test_people_get_tables(machine, capsys):
     assert main(["--dir", str(machine.root), "log", "verify"]) == 0
     assert main(["--dir", str(machine.root), "log", "show"]) == 0

@@ -187,8 +187,12 @@ def _judged(reports: list[Report]) -> Answer:
     raise error
 
 
-def _time(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / NS, UTC).isoformat(timespec="milliseconds") if at_ns else "never"
+def _time(at_ns: Any) -> str:
+    """For people; what is no time of ours reads as it stands there."""
+    try:
+        return datetime.fromtimestamp(at_ns / NS, UTC).isoformat(timespec="milliseconds") if at_ns else "never"
+    except (TypeError, ValueError, OverflowError, OSError):
+        return str(at_ns)
 
 
 COLUMNS = (
@@ -243,7 +247,10 @@ def _show(options: Namespace) -> Answer:
 def _rows(segment: Segment, chain: str, names: dict[int, str]) -> Iterator[dict[str, Any]]:
     for entry in _form(chain).split(segment.records() or b"")[0]:
         if chain == roots.GUARD:
-            yield {} if entry.wrong else members(entry.content)
+            try:
+                yield {} if entry.wrong else members(entry.content)
+            except ValueError:
+                yield {}
         else:
             row = facts_of(entry.content).to_dict()
             yield row | {"name": names.get(row["instance"])}
@@ -293,7 +300,7 @@ CARD_COLUMNS = (
 
 
 def _guard_row(row: Answer) -> dict[str, Any]:
-    by, inner = row.get("by") or {}, row.get("fields") or {}
+    by, inner = ({**one} if isinstance(one := row.get(name), dict) else {} for name in ("by", "fields"))
     said = " ".join(str(row[key]) for key in ("decision", "rule", "attribute", "event", "log") if key in row)
     what = row.get("reason") or inner.get("reason") or inner.get("what")
     return {
@@ -302,7 +309,7 @@ def _guard_row(row: Answer) -> dict[str, Any]:
         "object": row.get("object") or inner.get("object") or row.get("card") or inner.get("card"),
         "time": _time(row.get("time", 0)),
         "said": said,
-        "by": f"{by['door']} uid {by['uid']} pid {by['pid']}" if by else None,
+        "by": f"{by.get('door')} uid {by.get('uid')} pid {by.get('pid')}" if by else None,
         "reason": what,
     }
 
