@@ -38,7 +38,7 @@ static void turn(vec_card_word *word, const struct vec_matrices *m)
 {
         uint64_t seen = 0, generation = 0;
 
-        failed |= vec_card_begin_work(word, m, CARD, I, 1, &generation);
+        failed |= vec_card_begin_work(word, m, CARD, I, VEC_A | VEC_R, 1, &generation);
         failed |= vec_card_end_work(word, I, 1, generation, &seen);
         failed |= vec_card_begin_reply(word, m, CARD, 1, seen, &generation);
         failed |= vec_card_end_reply(word, I, 1, generation);

@@ -439,74 +439,81 @@ int vec_card_leave(vec_card_word *word, uint32_t n, uint64_t generation)
  * cells are read where the single step reads them: after the load of the word, and before the swap.
  */
 
-static int may_work(const struct vec_word *w, uint32_t i, uint32_t n)
+#define STATUS_BITS (UINT64_C(3) << VEC_WORD_STATUS_SHIFT)
+#define INFLIGHT_BITS (INFLIGHT_MASK << VEC_WORD_INFLIGHT_SHIFT)
+#define OWNER_BITS (OWNER_MASK << VEC_WORD_OWNER_SHIFT)
+
+/* Fields of a word that are asked for at once. */
+static uint64_t fields(uint64_t status, uint64_t inflight, uint64_t owner)
 {
-        return !w->quiesced && w->owner == i && i < VEC_NONE && n && n <= VEC_INFLIGHT_MAX;
+        return status << VEC_WORD_STATUS_SHIFT | inflight << VEC_WORD_INFLIGHT_SHIFT | owner << VEC_WORD_OWNER_SHIFT;
 }
 
-int vec_card_begin_work(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t i, uint32_t n,
-                        uint64_t *ret_generation)
+static int may_announce(uint32_t i, uint32_t n)
 {
-        uint64_t seen = vec_word_load(word);
-        struct vec_word w = vec_word_decode(seen);
+        return i < VEC_NONE && n && n <= VEC_INFLIGHT_MAX;
+}
 
-        if (card >= VEC_CARDS_MAX || !may_work(&w, i, n) || w.status != VEC_CONTROL || w.inflight ||
-            (w.held & (VEC_C | VEC_R | VEC_W)) != VEC_C || !(vec_cell_load(&m->card_m[card][i]) & VEC_A))
+/* 0, or 1 where somebody came between. */
+static int put(vec_card_word *word, uint64_t seen, uint64_t next)
+{
+        return !atomic_compare_exchange_strong_explicit(&word->word, &seen, next, memory_order_acq_rel,
+                                                        memory_order_relaxed);
+}
+
+int vec_card_begin_work(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t i, uint8_t needs,
+                        uint32_t n, uint64_t *ret_generation)
+{
+        const uint64_t bits = VEC_C | VEC_R | VEC_W | VEC_WORD_Q | STATUS_BITS | INFLIGHT_BITS | OWNER_BITS;
+        uint64_t seen = vec_word_load(word);
+
+        needs |= VEC_A;
+        if (card >= VEC_CARDS_MAX || !may_announce(i, n) || (seen & bits) != (VEC_C | fields(VEC_CONTROL, 0, i)) ||
+            (needs & ~vec_cell_load(&m->card_m[card][i])))
                 return 1;
-        w.held |= VEC_A;
-        w.status = VEC_USING;
-        w.inflight = (uint16_t)n;
-        if (!swap(word, &seen, &w))
+        if (put(word, seen, (seen & ~STATUS_BITS) | VEC_A | fields(VEC_USING, n, 0)))
                 return 1;
-        *ret_generation = w.generation;
+        *ret_generation = seen >> VEC_WORD_GENERATION_SHIFT;
         return 0;
 }
 
 int vec_card_end_work(vec_card_word *word, uint32_t i, uint32_t n, uint64_t generation, uint64_t *ret_seen)
 {
-        uint64_t seen = vec_word_load(word);
-        struct vec_word w = vec_word_decode(seen);
+        const uint64_t bits = VEC_WORD_Q | STATUS_BITS | INFLIGHT_BITS | OWNER_BITS;
+        uint64_t seen = vec_word_load(word), next = (seen & ~INFLIGHT_BITS) | VEC_WORD_Q;
 
-        if (!may_work(&w, i, n) || w.status != VEC_USING || w.inflight != n || w.generation != generation)
+        if (!may_announce(i, n) || (seen & bits) != fields(VEC_USING, n, i) ||
+            seen >> VEC_WORD_GENERATION_SHIFT != generation || put(word, seen, next))
                 return 1;
-        w.inflight = 0;
-        w.quiesced = 1;
-        if (!swap(word, &seen, &w))
-                return 1;
-        *ret_seen = vec_word_encode(&w);
+        *ret_seen = next;
         return 0;
 }
 
 int vec_card_begin_reply(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t n, uint64_t seen,
                          uint64_t *ret_generation)
 {
-        /* The first half of down was a load as good as any: while its q stands, this word changes by force alone. */
-        struct vec_word w = vec_word_decode(seen);
+        const uint64_t bits = VEC_C | VEC_WORD_Q | STATUS_BITS | INFLIGHT_BITS;
+        uint32_t i = seen >> VEC_WORD_OWNER_SHIFT & OWNER_MASK;
 
-        if (card >= VEC_CARDS_MAX || !w.quiesced || w.status != VEC_USING || w.inflight || w.owner == VEC_NONE || !n ||
-            n > VEC_INFLIGHT_MAX || !(w.held & VEC_C) || !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))
+        /* The first half of down was a load as good as any: while its q stands, this word changes by force alone. */
+        if (card >= VEC_CARDS_MAX || !may_announce(i, n) ||
+            (seen & bits) != (VEC_C | VEC_WORD_Q | fields(VEC_USING, 0, 0)) ||
+            !(vec_cell_load(&m->card_m[card][i]) & VEC_R))
                 return 1;
-        w.status = VEC_CONTROL;
-        w.quiesced = 0;
-        w.held |= VEC_R;
-        w.inflight = (uint16_t)n;
-        if (!swap(word, &seen, &w))
+        if (put(word, seen, (seen & ~(VEC_WORD_Q | STATUS_BITS)) | VEC_R | fields(VEC_CONTROL, n, 0)))
                 return 1;
-        *ret_generation = w.generation;
+        *ret_generation = seen >> VEC_WORD_GENERATION_SHIFT;
         return 0;
 }
 
 int vec_card_end_reply(vec_card_word *word, uint32_t i, uint32_t n, uint64_t generation)
 {
+        const uint64_t bits = VEC_R | VEC_WORD_Q | STATUS_BITS | INFLIGHT_BITS | OWNER_BITS;
         uint64_t seen = vec_word_load(word);
-        struct vec_word w = vec_word_decode(seen);
 
-        if (!may_work(&w, i, n) || w.status != VEC_CONTROL || !(w.held & VEC_R) || w.inflight != n ||
-            w.generation != generation)
-                return 1;
-        w.inflight = 0;
-        w.held &= (uint8_t)~VEC_R;
-        return !swap(word, &seen, &w);
+        return !may_announce(i, n) || (seen & bits) != (VEC_R | fields(VEC_CONTROL, n, i)) ||
+               seen >> VEC_WORD_GENERATION_SHIFT != generation ||
+               put(word, seen, seen & ~(INFLIGHT_BITS | (uint64_t)VEC_R));
 }
 
 /* Whatever stands there: nothing enters from here, and what is inside no longer counts. */

@@ -167,12 +167,13 @@ int vec_begin_work(struct vec_turn *turn, uint32_t n, uint8_t needs, uint64_t *r
         uint8_t other;
         int r = may_start(pump, ret_reason);
 
-        if (r == 0)
-                r = ask_cells(pump, turn->i, needs, ret_reason);
         if (r < 0)
                 return r;
-        if (vec_card_begin_work(pump->word, pump->matrices, pump->card, turn->i, n, ret_generation) == 0)
+        if (vec_card_begin_work(pump->word, pump->matrices, pump->card, turn->i, needs, n, ret_generation) == 0)
                 return 0;
+        r = ask_cells(pump, turn->i, needs, ret_reason);
+        if (r < 0)
+                return r;
         r = raise(pump, turn->i, needs, ret_reason);
         if (r < 0)
                 return r;

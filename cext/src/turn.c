@@ -145,6 +145,11 @@ int vec_turn(vec_pump *pump, struct vec_instance *instance)
         uint8_t reason = VEC_REASON_NONE;
         int r = 0;
 
+        /* What the steps will look at is fetched while the batch is put together: it lies in pages of its own. */
+        if (pump->word) {
+                __builtin_prefetch(pump->word, 1);
+                __builtin_prefetch(&pump->matrices->card_m[pump->card][turn.i]);
+        }
         if (pump->grid.strict)
                 turn.room = room_of(pump);
         vec_batch_fill(&turn);

@@ -285,7 +285,7 @@ static int fused_turn(uint32_t i)
         uint32_t epoch;
         int r;
 
-        if (vec_card_begin_work(word, matrices, CARD_INDEX, i, 1, &generation) != 0) {
+        if (vec_card_begin_work(word, matrices, CARD_INDEX, i, VEC_A, 1, &generation) != 0) {
                 done_with(1);
                 return turn(i);
         }

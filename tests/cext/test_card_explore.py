@@ -148,23 +148,23 @@ MUTANTS = {
         "switch-from-revoked",
         "word",
     ),
-    "work begins while q is set": (
-        [("return !w->quiesced && w->owner == i", "return w->owner == i")],
+    "work ends while q is the guard's": (
+        [("bits = VEC_WORD_Q | STATUS_BITS", "bits = STATUS_BITS")],
         "fused-revoke-a",
         "",
     ),
     "work begins without a look at M": (
-        [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_A))", ")")],
+        [("|| (needs & ~vec_cell_load(&m->card_m[card][i])))", ")")],
         "fused-revoke-a",
         "survives",
     ),
     "a reply begins without a look at M": (
-        [("|| !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))", ")")],
+        [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_R))", ")")],
         "fused-revoke-r",
         "survives",
     ),
     "a reply is not announced": (
-        [("w.held |= VEC_R; w.inflight = (uint16_t)n;", "w.held |= VEC_R;")],
+        [("VEC_R | fields(VEC_CONTROL, n, 0)", "VEC_R | fields(VEC_CONTROL, 0, 0)")],
         "fused-revoke-r",
         "stale",
     ),

@@ -63,7 +63,7 @@ def end_reply(world, n, _seen):
 def fused(world, name, n, seen):
     out = ffi.new("uint64_t *", 7)
     arguments = {
-        "begin_work": (world.m, CARD, ONE, n, out),
+        "begin_work": (world.m, CARD, ONE, A, n, out),
         "end_work": (ONE, n, GENERATION, out),
         "begin_reply": (world.m, CARD, n, seen, out),
         "end_reply": (ONE, n, GENERATION),
@@ -105,10 +105,13 @@ def test_a_fused_step_is_its_steps_one_after_the_other(world, name):
 
 def test_a_fused_step_of_nobody_or_of_another_card_is_none(world):
     world.m.card_m[CARD][ONE] = A | R
+    world.set(word(held=A | C, owner=ONE))
+    for needs in (W, W | A, A | R | C):
+        assert lib.vec_card_begin_work(world.word, world.m, CARD, ONE, needs, 1, ffi.new("uint64_t *")) == 1
     for before in WORDS:
         world.set(before)
         out = ffi.new("uint64_t *", 7)
-        assert lib.vec_card_begin_work(world.word, world.m, 64, ONE, 1, out) == 1
-        assert lib.vec_card_begin_work(world.word, world.m, CARD, NOBODY, 1, out) == 1
+        assert lib.vec_card_begin_work(world.word, world.m, 64, ONE, A, 1, out) == 1
+        assert lib.vec_card_begin_work(world.word, world.m, CARD, NOBODY, A, 1, out) == 1
         assert lib.vec_card_begin_reply(world.word, world.m, 64, 1, lib.vec_word_load(world.word), out) == 1
         assert (world.now(), out[0]) == (before, 7)

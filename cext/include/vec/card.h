@@ -110,13 +110,13 @@ int vec_card_leave(vec_card_word *word, uint32_t n, uint64_t generation);
  * Steps that follow each other in a turn, in one change: what they do one after the other when nobody comes between them.
  * Each tries once. 0: done. 1: not now, nothing was changed; whoever goes step by step then learns why.
  *
- *   begin_work   take a, up, enter a
+ *   begin_work   take a, up, enter a; only if M has all of `needs`, which a turn asks before it begins
  *   end_work     leave, the first half of down; nothing else may be in flight
  *   begin_reply  the second half of down (`seen`), take r, enter r
  *   end_reply    leave, give back r; nothing else may be in flight
  */
-int vec_card_begin_work(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t i, uint32_t n,
-                        uint64_t *ret_generation);
+int vec_card_begin_work(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t i, uint8_t needs,
+                        uint32_t n, uint64_t *ret_generation);
 int vec_card_end_work(vec_card_word *word, uint32_t i, uint32_t n, uint64_t generation, uint64_t *ret_seen);
 int vec_card_begin_reply(vec_card_word *word, const struct vec_matrices *m, uint32_t card, uint32_t n, uint64_t seen,
                          uint64_t *ret_generation);
