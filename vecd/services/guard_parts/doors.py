@@ -219,10 +219,15 @@ async def _admin_door(guard: Guard, people: People) -> None:
             return await ANSWERS[call](guard, peer, arguments)
 
     def at_once(peer: ipc.Peer, call: str, arguments: Arguments, reply: ipc.Reply) -> bool:
-        with _asked_by(guard, peer, "admin", call):
+        # As _asked_by, which would cost a tenth of such a call.
+        ASKER.set(Asker("admin", peer.uid, peer.pid))
+        try:
             people.require(peer, call)
             quick = AT_ONCE.get(call)
             return quick is not None and quick(guard, arguments, reply)
+        except Refused as error:
+            guard.book.record.refused(call, error)
+            raise
 
     # Everybody may knock, so that who may not is told so.
     listener = ipc.listen(guard.paths.admin, mode=0o666)
