@@ -237,7 +237,7 @@ ABLATIONS = (
     Ablation("names in v2", "id_u in 2", _names(M2)),
     Ablation("names in V", "id_u and id_c in V", v_without_names),
     Ablation("names in v1 and V", "these two", _all(_names(M1), v_without_names), "1r", secret),
-    Ablation("names in v2 and V", "these two", _all(_names(M2), v_without_names)),
+    Ablation("names in v2 and V", "these two", _all(_names(M2), v_without_names), "1a", attaches),
     Ablation("names in v1, v2 and V", "all of these names", _all(_names(M1, M2), v_without_names), "1r", secret),
     Ablation("kcv in O", "kcv in O (11.8, 12.8)", _waive("11.8", "12.8")),
     Ablation("sid in O", "sid in O (11.5, 12.5)", _waive("11.5", "12.5"), "2s", user_agrees),
