@@ -1,5 +1,6 @@
 """Frames: any bytes are accepted or raise Malformed, TooLarge or Version, and nothing else."""
 
+import json
 import re
 from pathlib import Path
 
@@ -311,3 +312,9 @@ def test_the_examples_of_the_document_are_what_they_say():
         reader = Reader(control=frame.header.is_control, replies=frame.header.is_reply)
         reader.feed(bytes.fromhex(text))
         assert reader.next() == frame
+
+
+def test_a_guest_is_never_told_the_cells_that_a_refusal_looked_at():
+    error = errors.Denied("no", rule="R2", reads="cur(k) = somebody.else", needs="cur(k) = a")
+    data = codec.build_control_refusal(error)
+    assert b"somebody" not in data and b"needs" not in data and json.loads(data)["rule"] == "R2"

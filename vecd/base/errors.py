@@ -13,7 +13,9 @@ from typing import Any, ClassVar
 # Text of an error that came from another process is cut here: a peer may not make us store or print more.
 TEXT_MAX = 1024
 
-FACTS = ("message", "rule", "reason", "hint", "subject", "object", "property", "reads", "needs")
+# What a refusal looked at, and what it would need: cells of the model, which are for operators and never for a guest.
+CELLS = ("reads", "needs")
+FACTS = ("message", "rule", "reason", "hint", "subject", "object", "property", *CELLS)
 
 
 class VecError(Exception):

@@ -184,8 +184,9 @@ def parse_refusal(data: Bytes) -> Refusal:
 
 def build_control_refusal(error: VecError) -> bytes:
     """The data of a refused reply of the control half: the error as JSON, its texts cut to TEXT_MAX characters."""
-    bounded = errors.from_dict(error.to_dict())
-    return json.dumps(bounded.to_dict(), ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    bounded = errors.from_dict(error.to_dict()).to_dict()
+    told = {name: value for name, value in bounded.items() if name not in errors.CELLS}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def parse_control_refusal(status: int, data: Bytes) -> VecError:
