@@ -158,7 +158,7 @@ def request(rng, state):
     subject, object = rng.choice(sorted(RULES[rule].pairs))
     s, o = pick(subject), pick(object)
     to = None
-    if not wild and rule == "process":
+    if not wild and rule == "process" and rng.random() < 0.8:
         s = o
     if not wild and (subject, object) == (USER, INSTANCE) and rng.random() < 0.8:
         s = state.owner(o)
@@ -177,5 +177,7 @@ def request(rng, state):
         rng.choice([*LETTERS, "x", None, 3]) if wild else rng.choice(letters),
         to=to,
         level=rng.choice([level, "3", True]) if wild else level,
-        next=None if subject == INSTANCE and not wild else rng.choice(things if wild else [None, *INSTANCES]),
+        next=rng.choice(
+            things if wild or rng.random() < 0.1 else [None] if subject == INSTANCE else [None, *INSTANCES]
+        ),
     )

@@ -233,6 +233,7 @@ SAME = {
     "_instance_busy: guard table == 'b'",
     "_instance_busy: guard table == 'key'",
     "_card_busy: guard connected",
+    "_lacks: guard what.kind == INSTANCE and what.owner != s",
     # Without a slot owner there is no level of one, and the next guard refuses.
     "_down: guard current is None",
 }
