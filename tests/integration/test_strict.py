@@ -254,9 +254,15 @@ def test_in_a_strict_schedule_nothing_tells_what_the_neighbour_does() -> None:
         assert abs(after["A.1"]["slots"] - after["B.1"]["slots"]) <= 2 + here.turns()["missed"]
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 def test_in_a_fair_one_a_busy_neighbour_is_noticed() -> None:
-    """So the comparison can fail: the same one, on the same machine, with share = "fair"."""
+    """
+    So the comparison can fail: the same one, on the same machine, with share = "fair". A comparison that the machine
+    itself disturbed, and in which nothing recurs, is made again; the strict schedule has to pass at the first.
+    """
     with scene("fair") as here:
-        found = here.told_apart(flood)
-        assert any(by in ("later", "a later turn") for _, by in found), found
+        for _ in range(ATTEMPTS):
+            found = here.told_apart(flood)
+            if any(by in ("later", "a later turn") for _, by in found):
+                return
+    raise AssertionError(f"a neighbour that floods is not told from none: {found}")
