@@ -117,7 +117,7 @@ static uint32_t fused_turn(uint32_t s, uint32_t k, uint32_t i)
         uint32_t up = s;
         int may = !card->inflight && goes(&up, TAKE, k, i, VEC_A) && goes(&up, UP, k, i, 0);
         uint64_t generation = 0;
-        int r = vec_card_begin_work(words[k], matrices, card_of[k], index_of[i], BATCH, &generation);
+        int r = vec_card_begin_work(words[k], matrices, card_of[k], index_of[i], VEC_A, BATCH, &generation);
 
         if (r != !may)
                 differs("begin_work says %d, the rules %s", r, may ? "yes" : "no");
@@ -275,14 +275,14 @@ static void check_fused(uint32_t s, uint32_t at)
         compare(fused_turn(s, o->k, o->i), 0);
         put(s);
         put_word(o->k, vec_word_load(words[o->k]) | VEC_WORD_Q);
-        if (vec_card_begin_work(words[o->k], matrices, card_of[o->k], index_of[o->i], BATCH, &generation) != 1)
+        if (vec_card_begin_work(words[o->k], matrices, card_of[o->k], index_of[o->i], VEC_A, BATCH, &generation) != 1)
                 differs("work begins with q");
         compare(s, 1U << o->k);
         put(s);
         if (vec_card_enter(words[o->k], index_of[o->i], VEC_A, BATCH, &generation) < 0)
                 return;
         cards[o->k].inflight = BATCH;
-        if (vec_card_begin_work(words[o->k], matrices, card_of[o->k], index_of[o->i], BATCH, &generation) != 1)
+        if (vec_card_begin_work(words[o->k], matrices, card_of[o->k], index_of[o->i], VEC_A, BATCH, &generation) != 1)
                 differs("work begins twice");
         compare(fused_rest(s, o->k, o->i, generation), 0);
 }

@@ -28,6 +28,8 @@ WORLDS = (
 # What is broken in card.c. Each is an answer or an effect that the rules do not give; each found in the smallest world.
 LEVEL = "if (attribute == VEC_R && w.status != VEC_CONTROL) {"
 CELL = "if (!(vec_cell_load(&m->card_m[card][i]) & attribute)) {"
+BEGINS = "(seen & bits) != (VEC_C | fields(VEC_CONTROL, 0, i))"
+REPLIES = "| VEC_R | fields(VEC_CONTROL, n, 0))"
 NOT_CONNECTED = "if (!(w.held & VEC_C)) { *ret_why"
 UP = "if (w.status != VEC_CONTROL || (w.held & (VEC_R | VEC_W)))"
 NEXT = "if (next != VEC_NONE && (vec_cell_load(&m->card_b[card][next]) & VEC_C)) {"
@@ -112,22 +114,20 @@ MUTANTS = {
         ("w.inflight = (uint16_t)(w.inflight - n);", "w.inflight = (uint16_t)(w.inflight - (n > 1 ? n - 1 : n));")
     ],
     "leave takes more than entered": [("if (n == 0 || n > w.inflight) return -VEC_EINTEGRITY;", "")],
-    "work begins without a look at M": [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_A))", ")")],
-    "work begins with r held": [("(w.held & (VEC_C | VEC_R | VEC_W)) != VEC_C", "!(w.held & VEC_C)")],
-    "work begins in using": [
-        ("|| w.status != VEC_CONTROL || w.inflight ||", "|| w.status == VEC_FREE || w.inflight ||")
+    "work begins without a look at M": [("|| (needs & ~vec_cell_load(&m->card_m[card][i])))", ")")],
+    "work begins with r held": [
+        ("= VEC_C | VEC_R | VEC_W | VEC_WORD_Q | STATUS_BITS", "= VEC_C | VEC_WORD_Q | STATUS_BITS")
     ],
-    "work begins for another": [("return !w->quiesced && w->owner == i", "return !w->quiesced")],
-    "work ends and q is clear": [("w.inflight = 0; w.quiesced = 1; if (!swap", "w.inflight = 0; if (!swap")],
+    "work begins in using": [(BEGINS, "(seen & bits & ~STATUS_BITS) != (VEC_C | fields(VEC_FREE, 0, i))")],
+    "work begins for another": [(BEGINS, "(seen & bits & ~OWNER_BITS) != (VEC_C | fields(VEC_CONTROL, 0, 0))")],
+    "work ends and q is clear": [("next = (seen & ~INFLIGHT_BITS) | VEC_WORD_Q;", "next = seen & ~INFLIGHT_BITS;")],
     "work ends while another is inside": [
-        ("w.status != VEC_USING || w.inflight != n ||", "w.status != VEC_USING || w.inflight < n ||")
+        ("(seen & bits) != fields(VEC_USING, n, i)", "(seen & bits & ~INFLIGHT_BITS) != fields(VEC_USING, 0, i)")
     ],
-    "a reply begins without a look at M": [("|| !(vec_cell_load(&m->card_m[card][w.owner]) & VEC_R))", ")")],
-    "a reply begins and the card is using": [
-        ("w.status = VEC_CONTROL; w.quiesced = 0; w.held |= VEC_R;", "w.quiesced = 0; w.held |= VEC_R;")
-    ],
-    "a reply is not announced": [("w.held |= VEC_R; w.inflight = (uint16_t)n;", "w.held |= VEC_R;")],
-    "a reply ends and r stays": [("w.inflight = 0; w.held &= (uint8_t)~VEC_R;", "w.inflight = 0;")],
+    "a reply begins without a look at M": [("|| !(vec_cell_load(&m->card_m[card][i]) & VEC_R))", ")")],
+    "a reply begins and the card is using": [(REPLIES, "| VEC_R | fields(VEC_USING, n, 0))")],
+    "a reply is not announced": [(REPLIES, "| VEC_R | fields(VEC_CONTROL, 0, 0))")],
+    "a reply ends and r stays": [("seen & ~(INFLIGHT_BITS | (uint64_t)VEC_R)", "seen & ~INFLIGHT_BITS")],
     "the generation has 33 bits": [
         (
             "#define GENERATION_MASK ((UINT64_C(1) << (64 - VEC_WORD_GENERATION_SHIFT)) - 1)",
