@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cipher_machine import CipherMachine, Guest, running
-from vecd.base.config import Config
 from vecd.guest import Card, Key
 
 # The others may take so much longer, at the median, on the card that is flooded.
@@ -25,12 +24,13 @@ USED_UP_S = 6.0
 SLICE_S, ROUNDS = 0.5, 8
 THREADS = 4
 # The defaults of vecd.toml, and what HELLO, VERIFY, LOAD, ATTACH and the guard's R1 cost at least.
-RATE, BURST, SESSION_COST = Config().guard.guest_rate, Config().guard.guest_burst, 22.0
+# Below the defaults, so that a flood meets the limit at once and not after a few hundred sessions.
+RATE, BURST, SESSION_COST = 300.0, 1000.0, 22.0
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[CipherMachine]:
-    with running("c0") as made:
+    with running("c0", settings=f"[guard]\nguest_rate = {RATE}\nguest_burst = {BURST}\n") as made:
         yield made
 
 

@@ -46,9 +46,9 @@ class Guard:
     # How long cards keep their key slots without a guard.
     guard_away_s: float = _number(10.0, 1, 600)
     # Tokens a second that each guest has for what changes something: a start-up costs 24, a release 10.
-    guest_rate: float = _number(300.0, 1, 1000000)
+    guest_rate: float = _number(600.0, 1, 1000000)
     # How many of them it may save up.
-    guest_burst: float = _number(1000.0, 20, 1000000)
+    guest_burst: float = _number(6000.0, 20, 1000000)
 
 
 @dataclass(frozen=True, slots=True)
