@@ -149,7 +149,10 @@ def test_a_root_is_signed_once_a_second_under_load(ended):
             times += [parse(line).time for line in path.read_bytes().splitlines()]
         times = sorted({one for one in times if start <= one <= end})
         gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-        assert len(times) >= 3 and max(gaps) < 2 * NS and min(gaps) > 0.9 * NS, (which, gaps)
+        # A busy machine delays one root, and the next is in time again: single gaps vary, their mean does not.
+        assert len(times) >= 3, (which, times)
+        mean = (times[-1] - times[0]) / len(gaps)
+        assert max(gaps) < 2 * NS and 0.8 * NS < mean < 1.5 * NS, (which, gaps)
 
 
 def test_every_decision_and_refusal_is_on_record_with_who_asked(ended):
