@@ -604,18 +604,14 @@ static const struct scenario scenarios[] = {
 
 int main(int argc, char **argv)
 {
-        static const char *const models[] = {"SC", "TSO", "RA"};
-        int failed = 0, ran = 0, known = 0, fd;
+        int failed = 0, ran = 0, fd;
 
         matrices = calloc(1, sizeof *matrices);
         if (argc < 2 || !matrices || vec_word_create(0, &fd, &word) < 0)
                 return 2;
-        for (int at = 0; at < 3; at++)
-                if (!strcmp(argv[1], models[at])) {
-                        model = (enum memory_model)at;
-                        known = 1;
-                }
-        for (size_t at = 0; known && at < sizeof scenarios / sizeof scenarios[0]; at++) {
+        if (!memory_named(argv[1], &model))
+                return 2;
+        for (size_t at = 0; at < sizeof scenarios / sizeof scenarios[0]; at++) {
                 int wanted = argc == 2 && !scenarios[at].by_name;
 
                 for (int name = 2; name < argc; name++)

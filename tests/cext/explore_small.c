@@ -190,15 +190,9 @@ static const struct scenario scenarios[] = {
 
 int main(int argc, char **argv)
 {
-        static const char *const models[] = {"SC", "TSO", "RA"};
-        int failed = 0, known = 0;
+        int failed = 0;
 
-        for (int at = 0; argc == 2 && at < 3; at++)
-                if (!strcmp(argv[1], models[at])) {
-                        model = (enum memory_model)at;
-                        known = 1;
-                }
-        if (!known)
+        if (argc != 2 || !memory_named(argv[1], &model))
                 return 2;
         for (size_t at = 0; at < sizeof scenarios / sizeof scenarios[0]; at++) {
                 struct exploration exploration = {

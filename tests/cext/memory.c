@@ -18,6 +18,18 @@ static void too_small(const char *what)
         exit(2);
 }
 
+int memory_named(const char *name, enum memory_model *ret_model)
+{
+        static const char *const names[] = {"SC", "TSO", "RA"};
+
+        for (int at = 0; at < 3; at++)
+                if (!strcmp(name, names[at])) {
+                        *ret_model = (enum memory_model)at;
+                        return 1;
+                }
+        return 0;
+}
+
 void memory_reset(enum memory_model which, int threads, int locations, int with_fences)
 {
         if (threads > MEMORY_THREADS || locations > LOCATIONS_MAX)

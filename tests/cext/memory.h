@@ -54,6 +54,8 @@ struct memory {
         struct message message[LOCATIONS_MAX][MESSAGES_MAX];
 };
 
+/* "SC", "TSO", "RA": 1 and the model, or 0. */
+int memory_named(const char *name, enum memory_model *ret_model);
 /* Every location holds 0. fences: somebody uses fences, so what they would publish is part of the state. */
 void memory_reset(enum memory_model model, int threads, int locations, int fences);
 void memory_set(int location, uint64_t value);
