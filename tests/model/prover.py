@@ -6,10 +6,10 @@ from itertools import product
 from tests.model import explored, test_taint
 from tests.model.explore import explore
 from tests.model.unwinding import Interference, administered, unwind
-from tests.model.worlds import STATIC, do, empty, entities, made, pairs, requests
+from tests.model.worlds import STATIC, do, empty, entities, full_cycle, made, pairs, requests
 from vecd.ppm.levels import USING
 from vecd.ppm.properties import violations
-from vecd.ppm.request import Request, append, connect, create, give, instruct, move, read, release, rescind, switch
+from vecd.ppm.request import Request, connect, create, give, instruct, move, release, rescind, switch
 from vecd.ppm.rules import RULES, YES, decide
 from vecd.ppm.state import CARD, FREE, MANAGER
 
@@ -148,21 +148,10 @@ def alive(decide):
 
 
 def cycle(state, i, k, must):
-    """A full cycle of i on k: slot, key, data up, down, the result out. Everything is taken back."""
+    """A full cycle of i on k and the data of a second one. Everything is taken back."""
     changes = []
     for request in (
-        give(i, k, "a"),
-        give(i, k, "r"),
-        instruct(k),
-        switch(k, i),
-        append(i, k),
-        move(i, k, USING),
-        Request("loadkey", i, k),
-        Request("submit", i, k),
-        Request("process", k, k),
-        move(i, k, state.level[i]),
-        read(i, k),
-        Request("fetch", i, k),
+        *full_cycle(state, i, k),
         release(i, k, "r"),
         move(i, k, USING),
         Request("submit", i, k),

@@ -15,11 +15,10 @@ from tests.model.explored import (
     two_cards,
     user_data,
 )
-from tests.model.worlds import do, entities
+from tests.model.worlds import do, entities, full_cycle
 from vecd.ppm.explain import plan
-from vecd.ppm.levels import USING
 from vecd.ppm.properties import indexes, violations
-from vecd.ppm.request import Request, append, connect, give, instruct, move, read, rescind, switch
+from vecd.ppm.request import connect, instruct, rescind, switch
 from vecd.ppm.rules import NO, decide
 from vecd.ppm.state import CARD, FREE, INSTANCE, USER, C
 
@@ -89,20 +88,7 @@ def test_every_connected_instance_can_run_a_full_cycle_from_every_state_once_it_
         for k in entities(state, CARD):
             for i in sorted(state.mapped[k]):
                 changes = []
-                for request in (
-                    give(i, k, "a"),
-                    give(i, k, "r"),
-                    instruct(k),
-                    switch(k, i),
-                    append(i, k),
-                    move(i, k, USING),
-                    Request("loadkey", i, k),
-                    Request("submit", i, k),
-                    Request("process", k, k),
-                    move(i, k, state.level[i]),
-                    read(i, k),
-                    Request("fetch", i, k),
-                ):
+                for request in full_cycle(state, i, k):
                     changes += made_by(state, request)
                 assert state.output[k] == i and not violations(state)
                 state.undo(changes)

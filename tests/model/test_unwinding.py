@@ -88,18 +88,13 @@ def changed(name, change):
     return mutant
 
 
-def stale_key_slot(state, request, decision):
-    """H15: the key slot stays when c goes, and the next wipe of the card takes it, whoever's turn that is."""
-    if request.rule == "R6":
-        return decision._replace(changes=tuple(c for c in decision.changes if c.table != "key"))
-    return decision
-
-
 def test_H15_a_key_slot_that_somebody_elses_yield_erases_is_seen():
+    """The key slot stays when c goes, and the next wipe of the card takes it, whoever's turn that is."""
+
     def mutant(state, request):
         decision = decide(state, request)
         if request.rule == "R6":
-            return stale_key_slot(state, request, decision)
+            return decision._replace(changes=tuple(c for c in decision.changes if c.table != "key"))
         if request.rule == "R12" and decision:
             stale = [i for i in sorted(state.keys[request.object]) if i not in state.mapped[request.object]]
             gone = tuple(Change("key", i, request.object, True, False) for i in stale)

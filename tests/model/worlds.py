@@ -2,8 +2,8 @@
 
 from itertools import product
 
-from vecd.ppm.levels import Levels
-from vecd.ppm.request import Request, connect, create, give, instruct
+from vecd.ppm.levels import USING, Levels
+from vecd.ppm.request import Request, append, connect, create, give, instruct, move, read, switch
 from vecd.ppm.rules import RULES, decide
 from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, State
 
@@ -40,6 +40,24 @@ def refused(state, request, answer="no", rule=None):
     assert decision.rule == (rule or request.rule)
     assert not decision.changes and state.snapshot() == before
     return decision
+
+
+def full_cycle(state, i, k):
+    """One cycle of i on k, asked from any state in which i is connected: slot, key, data up, down, the result out."""
+    return (
+        give(i, k, "a"),
+        give(i, k, "r"),
+        instruct(k),
+        switch(k, i),
+        append(i, k),
+        move(i, k, USING),
+        Request("loadkey", i, k),
+        Request("submit", i, k),
+        Request("process", k, k),
+        move(i, k, state.level[i]),
+        read(i, k),
+        Request("fetch", i, k),
+    )
 
 
 def entities(state, kind):
