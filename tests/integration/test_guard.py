@@ -19,7 +19,6 @@ from tests.unit.guard_world import CARDS, FakeCard, settled
 from vecd.base.blocking import BlockingPeer
 from vecd.base.errors import Unreachable, VecError
 from vecd.base.paths import Paths
-from vecd.cli.main import main as vecctl_main
 from vecd.protocol import suites
 from vecd.protocol.messages import Certificate, signed
 
@@ -201,17 +200,6 @@ def test_kill_the_guard_and_everything_is_there_again(guard):
 def machine():
     with running("c0", "c1") as whole:
         yield whole
-
-
-@pytest.fixture
-def vecctl(machine, capsys):
-    def run(*words):
-        """Exit code and what was printed, as an object."""
-        code = vecctl_main(["--dir", str(machine.root), "--json", *words])
-        said = capsys.readouterr()
-        return code, json.loads(said.out or said.err)
-
-    return run
 
 
 def test_an_operator_adds_watches_and_removes_a_guest(machine, vecctl, tmp_path):

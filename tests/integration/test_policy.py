@@ -1,6 +1,5 @@
 """The policy over the real processes: levels on one card, diff, apply, refusals, and what survives a killed guard."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,6 @@ import pytest
 
 from tests.integration.cipher_machine import running
 from vecd.base.errors import VecError
-from vecd.cli.main import main as vecctl_main
 
 HEAD = "schema = 1\n[model]\nlevels = 5\n" + "".join(f'[[card]]\nname = "{one}"\n' for one in ("c0", "c1"))
 
@@ -31,17 +29,6 @@ TWO = HEAD + guest("ann", 3) + guest("ben", 4)
 def machine():
     with running("c0", "c1", policy=TWO) as whole:
         yield whole
-
-
-@pytest.fixture
-def vecctl(machine, capsys):
-    def run(*words):
-        """Exit code and what was printed, as an object."""
-        code = vecctl_main(["--dir", str(machine.root), "--json", *words])
-        said = capsys.readouterr()
-        return code, json.loads(said.out or said.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

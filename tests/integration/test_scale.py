@@ -6,7 +6,6 @@ bounds are a few times what they are on an idle machine of two cores.
 """
 
 import asyncio
-import json
 import shutil
 import signal
 import tempfile
@@ -21,7 +20,6 @@ from tests.integration.test_guard import GuardProcess, certificate
 from tests.unit.guard_world import FakeBroker, FakeCard, settled
 from vecd.base import packet
 from vecd.base.blocking import BlockingPeer
-from vecd.cli.main import main as vecctl_main
 
 START_S = 15.0
 MEMORY_MIB = 256
@@ -33,8 +31,8 @@ class Machine:
     """One guard at full scale."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="vecd-"))
-        self.guard = GuardProcess(self.folder)
+        self.root = Path(tempfile.mkdtemp(prefix="vecd-"))
+        self.guard = GuardProcess(self.root)
         self.guard.paths.config_file.write_text(fullscale.config())
         self.register = fullscale.filled()
         fullscale.put(self.guard.paths.policy, self.register)
@@ -57,7 +55,7 @@ class Machine:
     def close(self) -> None:
         if self.guard.process.poll() is None:
             self.guard.end(signal.SIGKILL)
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.root)
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +63,6 @@ def machine():
     made = Machine()
     yield made
     made.close()
-
-
-@pytest.fixture
-def vecctl(machine, capsys):
-    def run(*words):
-        code = vecctl_main(["--dir", str(machine.folder), "--json", *words])
-        said = capsys.readouterr()
-        return code, json.loads(said.out or said.err)
-
-    return run
 
 
 def test_it_starts_and_stays_small(machine):
