@@ -6,11 +6,9 @@ was applied; applied/VERSION.json has it: who is managed, and where a row stands
 """
 
 import contextlib
-import os
 from pathlib import Path
 
-from vecd.base import events, folder, log
-from vecd.base.durable import sync_folder
+from vecd.base import durable, events, folder, log
 from vecd.base.errors import ConfigError, Failed, VecError
 from vecd.base.paths import Paths
 from vecd.ppm import policy as policies
@@ -28,17 +26,11 @@ def _kept(paths: Paths, version: str) -> Path:
 def keep(paths: Paths, policy: Policy) -> None:
     """The policy is on the disk under its version. Raises Failed."""
     path = _kept(paths, policy.version)
-    fresh = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(policy_kept.dump(policy))
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(fresh, path)
-        sync_folder(path.parent)
-        sync_folder(path.parent.parent)
+        durable.write_beside(path, policy_kept.dump(policy))
+        durable.put(path, path)
+        durable.sync_folder(path.parent.parent)
     except OSError as error:
         raise Failed(
             f"{path} cannot be written: {error.strerror}",

@@ -7,14 +7,13 @@ and line: an empty policy in its place would give away names and indices a secon
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from json.decoder import JSONObject  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vecd.base.durable import sync_folder
+from vecd.base import durable
 from vecd.base.errors import ConfigError, Failed
 from vecd.services.guard_parts import journal
 from vecd.services.guard_parts.entries import (
@@ -266,19 +265,10 @@ def store(path: Path, register: Register) -> None:
     put(path, path)
 
 
-def beside(path: Path) -> Path:
-    """Where a file is written that is to be put in the place of `path`."""
-    return path.with_name(path.name + ".new")
-
-
 def write(path: Path, text: str) -> None:
     """The text is on the disk beside `path`, until `put`. Raises Failed."""
     try:
-        descriptor = os.open(beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        durable.write_beside(path, text)
     except OSError as error:
         raise _failed(path, error) from None
 
@@ -286,8 +276,7 @@ def write(path: Path, text: str) -> None:
 def put(written: Path, path: Path) -> None:
     """What was written beside `written` is `path`. Raises Failed."""
     try:
-        os.rename(beside(written), path)
-        sync_folder(path.parent)
+        durable.put(written, path)
     except OSError as error:
         raise _failed(path, error) from None
 

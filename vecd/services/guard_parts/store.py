@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from vecd.base import durable
 from vecd.base.errors import Failed
 from vecd.services.guard_parts import journal, register
 from vecd.services.guard_parts.entries import Register
@@ -108,7 +109,7 @@ class Store:
     def tidy(self) -> None:
         """What crashes left behind is gone."""
         left = [one for one in journal.all_beside(self.path) if one != self._journal.path]
-        for one in [*left, register.beside(self.path), register.beside(self._aside)]:
+        for one in [*left, durable.beside(self.path), durable.beside(self._aside)]:
             with contextlib.suppress(OSError):
                 one.unlink(missing_ok=True)
 
