@@ -167,7 +167,7 @@ def test_kill_the_guard_and_everything_is_there_again(guard):
 
     async def come(slots=()):
         card = await _hello(guard.paths, certificate(CARDS["c0"]), slots=slots)
-        await settled(lambda: ("card.residue", {}) in card.asked)
+        await settled(card.looked_at)
         seen = card.answer["instances"], card.matrices.snapshot(), card.word.generation
         card.peer.close()
         return seen

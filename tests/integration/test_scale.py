@@ -124,7 +124,7 @@ def test_rules_and_guests_go_on_and_nothing_is_forgotten(machine):
         card = await FakeCard("c0").come(guard.paths)
         card.id = machine.register.cards["c0"].id
         await card.hello(certificate=certificate(card.id))
-        await settled(lambda: ("card.residue", {}) in card.asked, 10.0)
+        await settled(card.looked_at, 10.0)
         broker = await FakeBroker().come(guard.paths)
         arguments = {
             "id_u": machine.register.users["u3"].id,

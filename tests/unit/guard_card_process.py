@@ -10,6 +10,8 @@ from vecd.base.paths import Paths
 async def main(root: str, name: str, *hangs: str) -> None:
     card = await FakeCard(name).come(Paths(root))
     card.hangs = set(hangs) - {"inflight"}
+    # Something is left in the engine, so that there is something to clean.
+    card.output = 0 if "card.clean" in hangs else card.output
     await card.hello()
     print("ready", flush=True)
     if "inflight" in hangs:

@@ -82,6 +82,10 @@ class FakeCard:
     def calls(self, name: str) -> list[dict]:
         return [arguments for call, arguments in self.asked if call == name]
 
+    def looked_at(self) -> bool:
+        """The guard knows what is left in the card: it is in service from then on."""
+        return bool(self.calls("card.residue") or self.calls("card.clean"))
+
     async def _asked(self, _peer, call, arguments, fds):
         self.asked.append((call, arguments))
         if call != "card.broker":
@@ -97,7 +101,7 @@ class FakeCard:
 
     def _instance_drop(self, arguments):
         self.keys.discard(arguments["instance"])
-        return {}
+        return self._card_residue({})
 
     def _instance_rescind(self, arguments):
         return {}
@@ -107,7 +111,7 @@ class FakeCard:
             self.context = self.output = -1
             if self.word.status != FREE:
                 self.turn(None, 0)
-        return {"wiped": self.wipes}
+        return {"wiped": self.wipes, **self._card_residue({})}
 
     def _card_residue(self, arguments):
         return {"context": self.context, "output": self.output, "keys": sorted(self.keys)}
@@ -196,7 +200,7 @@ class World:
 
     async def card(self, name: str = "c0", **hello) -> FakeCard:
         fake = await (await FakeCard(name).come(self.paths)).hello(**hello)
-        await settled(lambda: ("card.residue", {}) in fake.asked)
+        await settled(fake.looked_at)
         return fake
 
     async def guest(self, name: str = "A", *cards: str):

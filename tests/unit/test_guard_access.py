@@ -56,7 +56,7 @@ async def test_release_leaves_the_card_free_and_clean(world):
     arguments = {"id_u": USERS["A"], "instance": instance, "card": CARDS["c0"]}
     before = card.word.generation
     assert (await broker.peer.call("guest.release", arguments))["notes"] == []
-    assert [call for call, _ in card.asked][-3:] == ["instance.drop", "card.clean", "card.residue"]
+    assert [call for call, _ in card.asked][-2:] == ["instance.drop", "card.clean"]
     assert card.word.status == FREE and card.word.owner is None and not card.word.quiesced
     assert card.word.generation > before
     state = world.guard.book.state
@@ -64,6 +64,17 @@ async def test_release_leaves_the_card_free_and_clean(world):
     with pytest.raises(Denied) as caught:
         await broker.peer.call("guest.release", arguments)
     assert caught.value.rule == "R6"
+
+
+@in_world
+async def test_the_release_of_one_that_left_nothing_behind_costs_one_call_of_the_card(world):
+    card, broker = await world.card(), await FakeBroker().come(world.paths)
+    await world.guest("A")
+    await world.session(broker)
+    before = len(card.asked)
+    await world.ask("access.rescind", subject="A.1", object="c0", attribute="c")
+    assert [call for call, _ in card.asked[before:]] == ["instance.drop"]
+    assert card.word.status == FREE and world.guard.book.state.status_of("c0") == "free"
 
 
 @in_world

@@ -158,7 +158,7 @@ async def test_a_rescind_that_cannot_be_stored_holds_and_says_so(world):
 # ---- cards that do not do their part
 
 
-@pytest.mark.parametrize("hang", ["instance.drop", "card.clean", "card.residue-later", "inflight"])
+@pytest.mark.parametrize("hang", ["instance.drop", "card.clean", "stopped", "inflight"])
 def test_a_card_that_hangs_is_ended_and_the_operator_told(tmp_path, hang):
     @in_world
     async def body(world):
@@ -170,7 +170,7 @@ def test_a_card_that_hangs_is_ended_and_the_operator_told(tmp_path, hang):
             await world.session(broker)
             if hang == "inflight":
                 await said(child, "busy")
-            if hang == "card.residue-later":
+            if hang == "stopped":
                 # Not even the kill is waited for here: the process is stopped as a whole.
                 os.kill(child.pid, 19)
             started = asyncio.get_running_loop().time()
@@ -259,7 +259,7 @@ async def test_what_is_left_of_a_dropped_instance_takes_the_card_out_of_service(
     card, _, index = await in_session(world)
 
     async def keeps(_peer, call, arguments, _fds):
-        return {"context": -1, "output": index, "keys": []} if call == "card.residue" else {"wiped": True}
+        return {"context": -1, "output": index, "keys": [], "wiped": True}
 
     card.peer._handler = keeps
     answer = await rescind(world, "c")
@@ -325,10 +325,19 @@ async def test_a_new_guard_gives_back_what_M_still_allows_and_nothing_else(world
     await (await fresh.come(world.paths)).hello(slots=slots, instances=[a, b])
     assert [one["instance"] for one in fresh.answer["instances"]] == [a]
     assert sorted(fresh.answer["drop"]) == [13, 14, 15]
-    await settled(lambda: ("card.residue", {}) in fresh.asked)
+    await settled(fresh.looked_at)
     assert fresh.calls("card.clean") == [{}]
     assert world.b("A", "A.1") == "rac" and world.b("A.1", "c0") == "c" and world.b("B.1", "c0") == ""
     assert fresh.word.status == CONTROL and fresh.word.owner is None and fresh.word.generation > generation
+
+
+@in_world
+async def test_a_card_that_lies_as_soon_as_it_has_its_word_is_in_quarantine(world):
+    card, link = await world.card(), world.guard.links["c0"]
+    before = len(card.asked)
+    card.write(status=3)
+    await cards._into_service(world.guard, link, link.peer)
+    assert "status" in world.guard.quarantined("c0") and link.out and card.asked[before:] == []
 
 
 @in_world

@@ -23,6 +23,7 @@ from types import MappingProxyType
 from vecd.base.types import Call, Table
 
 FREE = {"*": "any"}
+RESIDUE = {"context": "int", "output": "int", "keys": "list[int]"}
 
 # fmt: off
 _ROWS = (
@@ -88,12 +89,14 @@ _ROWS = (
          "The last root of the card's audit log is on record; answered by the guard's (number -1: it has none yet)."),
     Call("instance.connect", "card", "", {"instance": "int", "id": "bytes", "user": "bytes", "name": "str"}, FREE,
          "R1 i->k was decided: the card may give this instance turns.", to="card"),
-    Call("instance.drop", "card", "", {"instance": "int"}, FREE,
-         "Answered when key slots are destroyed, data connections closed and pending output discarded.", to="card"),
+    Call("instance.drop", "card", "", {"instance": "int"}, RESIDUE,
+         "Answered when key slots are destroyed, data connections closed and pending output discarded; with what is "
+         "left in the engine, as card.residue.", to="card"),
     Call("instance.rescind", "card", "", {"instance": "int", "attributes": "int"}, FREE,
          "Pending output that needed one of the attributes is discarded.", to="card"),
-    Call("card.clean", "card", "", {}, {"wiped": "bool"}, "R12(none): wiped, and read back.", to="card"),
-    Call("card.residue", "card", "", {}, {"context": "int", "output": "int", "keys": "list[int]"},
+    Call("card.clean", "card", "", {}, {"wiped": "bool"} | RESIDUE,
+         "R12(none): wiped, and read back; with what is left, as card.residue.", to="card"),
+    Call("card.residue", "card", "", {}, RESIDUE,
          "Whose context and output are in the engine (-1: nobody's), whose keys in the slots.", to="card"),
     Call("card.broker", "card", "", {"relay": "fd"}, FREE, "One end of a socketpair to the broker (door relay).",
          to="card"),

@@ -33,7 +33,7 @@ class Guarded:
 
     async def drop(self, args: dict[str, Any]) -> Mapping[str, Any]:
         await self.drop_instance(args["instance"], "the guard withdrew c")
-        return {}
+        return await self.residue({})
 
     async def rescind(self, args: dict[str, Any]) -> Mapping[str, Any]:
         await asyncio.to_thread(self._card.rescind, args["instance"], args["attributes"])
@@ -43,7 +43,7 @@ class Guarded:
         wiped = await asyncio.to_thread(self._card.clean)
         if wiped:
             log.event(events.CARD_WIPED, card=self._name)
-        return {"wiped": wiped}
+        return {"wiped": wiped, **await self.residue({})}
 
     async def residue(self, args: dict[str, Any]) -> Mapping[str, Any]:
         found = await asyncio.to_thread(self._card.residue)

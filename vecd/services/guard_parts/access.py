@@ -14,7 +14,7 @@ from vecd.services.guard_parts import policy
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
 from vecd.services.guard_parts.pages import page
-from vecd.services.guard_parts.revoke import Passed, clean, pass_by, pass_on, withdraw
+from vecd.services.guard_parts.revoke import Passed, pass_by, pass_on, withdraw
 from vecd.services.guard_parts.seen import observe, observed_at_rest
 
 # What a data operation needs, as wire.h has it: a to put its data in, r to take its result out.
@@ -150,7 +150,6 @@ async def _rescind(guard: Guard, subject: str, target: str, attribute: str, link
     for link in links:
         observe(guard, link)
     before = {link.name: _usable(guard, link.name, instance) for link in links}
-    connected = {link.name for link in links if instance and book.state.holds(instance.name, link.name) & C}
     with book.change(must_store=False) as warnings:
         decision = book.ask(requests.rescind(subject, target, attribute))
     notes: list[str] = []
@@ -162,8 +161,6 @@ async def _rescind(guard: Guard, subject: str, target: str, attribute: str, link
         if instance is None or not lost:
             continue
         notes += await withdraw(guard, link, instance, lost)
-        if lost & C and link.name in connected:
-            notes += await clean(guard, link, instance)
     answer = _rescinded(subject, target, attribute, decision, notes, warnings)
     if isinstance(answer, VecError):
         raise answer

@@ -14,8 +14,8 @@ from vecd.ppm.state import C
 from vecd.services.guard_parts import policy, turns
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import CARDS_MAX, ID_BYTES, Card, Instance
-from vecd.services.guard_parts.revoke import ask, clean, end, retire, wipe, withdraw
-from vecd.services.guard_parts.seen import in_quarantine, observe, out_of_service, serving
+from vecd.services.guard_parts.revoke import ask, end, retire, wipe, withdraw
+from vecd.services.guard_parts.seen import in_quarantine, loaded, observe, out_of_service, serving
 from vecd.shm.layout import FREE
 from vecd.shm.writer import CardWord
 
@@ -199,9 +199,10 @@ async def _into_service(guard: Guard, link: CardLink, peer: ipc.Peer) -> None:
         async with link.lock:
             if link.peer is not peer or link.word is None or link.out:
                 return
-            if link.word.load().status != FREE:
-                await wipe(guard, link)
-            residue = await ask(guard, link, "card.residue")
+            word = loaded(guard, link, link.word)
+            if word is None:
+                return
+            residue = await ask(guard, link, "card.residue") if word.status == FREE else await wipe(guard, link)
             known = {one.index for one in guard.book.connected(link.name)}
             if left_over := set(residue["keys"]) - known:
                 out_of_service(guard, link, f"it keeps key slots of instances {sorted(left_over)} that it had to drop")
@@ -287,7 +288,7 @@ async def _connect_card(guard: Guard, instance: Instance, card: Card) -> None:
             # It may have heard us nevertheless: c goes again, with all that belongs to it.
             with book.change():
                 book.ask(requests.release(instance.name, card.name, "c"))
-            notes = [*await withdraw(guard, link, instance, C), *await clean(guard, link, instance)]
+            notes = await withdraw(guard, link, instance, C)
             raise Busy(
                 f"card {card.name} did not take {instance.name}",
                 reason="; ".join([error.message, *notes]),

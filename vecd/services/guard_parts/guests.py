@@ -25,7 +25,7 @@ from vecd.services.guard_parts.entries import (
     Instance,
     User,
 )
-from vecd.services.guard_parts.revoke import clean, withdraw
+from vecd.services.guard_parts.revoke import withdraw
 from vecd.services.guard_parts.seen import observe
 
 BACKLOG = 64
@@ -170,7 +170,6 @@ async def _settle(guard: Guard, links: list[CardLink], instance: Instance) -> li
     notes: list[str] = []
     for link in links:
         notes += await withdraw(guard, link, instance, C)
-        notes += await clean(guard, link, instance)
     return notes
 
 

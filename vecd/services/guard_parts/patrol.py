@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 
 from vecd.base import events, log
-from vecd.base.errors import Failed, Integrity, VecError
+from vecd.base.errors import Failed, VecError
 from vecd.ppm.state import letters
 from vecd.services.guard_parts.context import CardLink, Guard, Sight
 from vecd.services.guard_parts.quarantine import confine
-from vecd.services.guard_parts.seen import lies, observe
+from vecd.services.guard_parts.seen import lies, loaded, observe
 from vecd.shm.layout import FREE, STATUS_NAMES, Word
 from vecd.shm.writer import CardWord
 
@@ -71,10 +71,8 @@ def look(guard: Guard) -> None:
 
 def _look_at(guard: Guard, link: CardLink, own: CardWord, now_s: float) -> None:
     before = link.sight if link.sight is not None and link.sight.of is own else None
-    try:
-        word = own.load()
-    except Integrity as error:
-        lies(guard, link, f"{error.message}: {error.reason}")
+    word = loaded(guard, link, own)
+    if word is None:
         return
     if before is not None and before.word == word:
         link.sight = Sight(own, word, now_s, before.since_s)

@@ -25,7 +25,7 @@ from vecd.ppm.state import BITS, INSTANCE, C
 from vecd.services.guard_parts import applied
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import ID_BYTES, Card, Instance
-from vecd.services.guard_parts.revoke import clean, withdraw
+from vecd.services.guard_parts.revoke import withdraw
 from vecd.services.guard_parts.seen import observe
 
 # What one answer has room for of each of its lists, in bytes; the numbers behind it are whole.
@@ -365,8 +365,6 @@ async def _drained(
             continue
         try:
             notes += await withdraw(guard, link, instance, lost)
-            if lost & C and connected:
-                notes += await clean(guard, link, instance)
         except VecError as error:
             # The right is gone in M and in the word; what could not be done is said, and the other cards go on.
             notes.append(f"{error.message}: {error.reason}" if error.reason else error.message)

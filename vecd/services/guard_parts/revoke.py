@@ -6,7 +6,7 @@ The rule was asked, and M and b are published, before anything here runs; the ca
     drain    what is in flight ends, within T1; else the card process is ended, and only then written off
     tell     the card destroys the key slots (c), or discards the output that needed the attribute
     end      q is cleared and the generation moves: no step of the card that read the old M succeeds
-    clean    c only: R12(none), wiped and read back, before anybody else; settle when nobody is connected
+    clean    c only: R12(none) where something is left, wiped and read back; settle when nobody is connected
 
 A card that does not answer in time is ended through its pidfd. Its supervisor starts it again, empty.
 """
@@ -19,14 +19,16 @@ from enum import Enum
 from typing import Any
 
 from vecd.base import events, ipc, log
-from vecd.base.errors import Busy, Hardware, Integrity, VecError
+from vecd.base.errors import Busy, Hardware, VecError
 from vecd.ppm import request as requests
 from vecd.ppm.state import CONTROL, FREE, C
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Instance
-from vecd.services.guard_parts.seen import observe, out_of_service, withhold
+from vecd.services.guard_parts.seen import loaded, observe, out_of_service, withhold
 from vecd.shm.writer import CardWord
 
+# Instead of an instance, in what a card says is left in it.
+NOBODY = -1
 POLL_FIRST_S = 0.0005
 POLL_MOST_S = 0.01
 
@@ -110,30 +112,31 @@ async def withdraw(guard: Guard, link: CardLink, instance: Instance, lost: int) 
     whose = {"instance": instance.index}
     call, arguments = ("instance.drop", whose) if lost & C else ("instance.rescind", whose | {"attributes": lost})
     try:
-        await ask(guard, link, call, arguments)
+        answer = await ask(guard, link, call, arguments)
     except VecError as error:
         return await _cut(guard, link, instance, lost, f"{call}: {error.message}")
     word.revoke_end()
-    if lost & C:
-        log.event(events.INSTANCE_DROPPED, card=link.name, subject=instance.name, reason="c was withdrawn")
-    return []
+    if not lost & C:
+        return []
+    log.event(events.INSTANCE_DROPPED, card=link.name, subject=instance.name, reason="c was withdrawn")
+    return await _clean(guard, link, instance, answer)
 
 
-async def clean(guard: Guard, link: CardLink, instance: Instance) -> list[str]:
+async def _clean(guard: Guard, link: CardLink, instance: Instance, residue: ipc.Answer) -> list[str]:
     """
     After c of the instance is gone: nothing of it is left in the card, which is free if it was the last.
 
-    Returns what an operator has to know. A wipe that cannot be checked takes the card out of service.
+    residue: what the card had when it had dropped the instance. Returns what an operator has to know. A wipe that
+    cannot be checked takes the card out of service.
     """
     book, word = guard.book, link.word
     if word is None or link.out:
         return []
+    now = loaded(guard, link, word)
     try:
-        if word.load().owner is None:
-            await wipe(guard, link)
-        residue = await ask(guard, link, "card.residue")
-    except Integrity as error:
-        out_of_service(guard, link, error.message)
+        # Whose turn it is has wiped the card before, and will be wiped after; the guard does not cut into it.
+        if now is not None and now.owner is None and {residue["context"], residue["output"]} != {NOBODY}:
+            residue = await wipe(guard, link)
     except VecError as error:
         if not link.out:
             return await _cut(guard, link, instance, C, f"it could not be cleaned: {error.message}")
@@ -144,8 +147,9 @@ async def clean(guard: Guard, link: CardLink, instance: Instance) -> list[str]:
         out_of_service(guard, link, f"something of {instance.name} is left after it was dropped and wiped")
         return [f"card {link.name} is out of service: {link.out}"]
     if book.connected(link.name):
+        observe(guard, link)
         return []
-    if named - {-1}:
+    if named - {NOBODY}:
         out_of_service(guard, link, "nobody is connected, and it is not clean after a wipe")
         return [f"card {link.name} is out of service: {link.out}"]
 
@@ -159,23 +163,24 @@ async def clean(guard: Guard, link: CardLink, instance: Instance) -> list[str]:
     return []
 
 
-async def wipe(guard: Guard, link: CardLink) -> None:
-    """R12(none): the card was wiped and read back. Raises Hardware, with the card out of service, where it was not."""
+async def wipe(guard: Guard, link: CardLink) -> ipc.Answer:
+    """R12(none): the card was wiped and read back; what it still has then, as `card.residue`.
+
+    Raises Hardware, with the card out of service, where it was not.
+    """
     book = guard.book
-
-    async def wiped() -> bool:
-        return bool((await ask(guard, link, "card.clean"))["wiped"])
-
-    if not await _patiently(wiped, guard.limits.answer_s):
+    answer = await _patiently(lambda: ask(guard, link, "card.clean"), guard.limits.answer_s)
+    if not answer["wiped"]:
         out_of_service(guard, link, "a wipe could not be checked")
         raise Hardware(f"card {link.name} is out of service", reason=link.out, object=link.name)
     log.event(events.CARD_WIPED, card=link.name)
     with book.change():
         if book.state.status_of(link.name) != FREE:
             book.ask(requests.switch(link.name, None))
+    return answer
 
 
-async def _patiently(question: Callable[[], Awaitable[bool]], seconds: float) -> bool:
+async def _patiently(question: Callable[[], Awaitable[ipc.Answer]], seconds: float) -> ipc.Answer:
     """The answer of a card that may be busy with a step of its own for a moment."""
     loop = asyncio.get_running_loop()
     deadline, rest = loop.time() + seconds, POLL_FIRST_S

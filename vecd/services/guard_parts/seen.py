@@ -9,6 +9,7 @@ from vecd.base.errors import Busy, Hardware, Integrity, VecError
 from vecd.ppm.state import CONTROL, FREE
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.shm.layout import STATUS_NAMES, USING, Word
+from vecd.shm.writer import CardWord
 
 
 def out_of_service(guard: Guard, link: CardLink, reason: str) -> None:
@@ -30,6 +31,15 @@ def lies(guard: Guard, link: CardLink, why: str) -> None:
     out_of_service(guard, link, why)
     if guard.book.quarantine(link.name, why):
         log.event(events.STORE_FAILED, reason=f"card {link.name} is in quarantine until the guard starts again")
+
+
+def loaded(guard: Guard, link: CardLink, word: CardWord) -> Word | None:
+    """What the card word says; None where no rule allows it: then the card lies."""
+    try:
+        return word.load()
+    except Integrity as error:
+        lies(guard, link, f"{error.message}: {error.reason}")
+        return None
 
 
 async def withhold(guard: Guard, link: CardLink) -> None:
@@ -88,9 +98,12 @@ def observe(guard: Guard, link: CardLink) -> Word | None:
     if link.word is None or link.out:
         _absent(guard, link)
         return None
+    word = loaded(guard, link, link.word)
+    if word is None:
+        _absent(guard, link)
+        return None
+    owner = None
     try:
-        word = link.word.load()
-        owner = None
         if word.owner is not None:
             instance = guard.book.instance_at(word.owner)
             if instance is None:
