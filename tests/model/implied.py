@@ -13,7 +13,7 @@ SPECIFIED = (
 )
 REUSE = "own(i) is fixed for a name, so what a name leaves behind is met by the same owner alone; zeroed all the same"
 THERE = "the card is there already: a yes that changes nothing, or a later condition refuses"
-WRITE_DOWN = "H14: the instance's own data would come down with its level; no property of a state can see that"
+WRITE_DOWN = "H14: data would come down with the level; no property of a state sees it, labels of the induction does"
 
 WHY = {
     "get_control: always False: state.world[o].kind == INSTANCE": LESS,
