@@ -10,11 +10,10 @@ what was found there into the state, and refuses what no rule could have made.
 It has no clock, no file and no lock: who has several threads brings the lock.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from vecd.base.errors import ConfigError, Denied, Integrity
-from vecd.ppm import request as requests
+from vecd.base.errors import Denied, Integrity
 from vecd.ppm.levels import USING, Level, Levels
 from vecd.ppm.request import Request
 from vecd.ppm.rules import Decision, decide
@@ -25,8 +24,6 @@ from vecd.ppm.state import (
     GIVABLE,
     IN_USE,
     INSTANCE,
-    MANAGER,
-    USER,
     WORKING,
     C,
     Change,
@@ -34,12 +31,9 @@ from vecd.ppm.state import (
     R,
     State,
     W,
-    byte_of,
     letters,
 )
 from vecd.ppm.words import text
-
-SCHEMA = 1
 
 
 class _Keep:
@@ -57,8 +51,6 @@ class Monitor:
 
     def __init__(self, levels: int = 4) -> None:
         self.state = State(Levels(levels))
-        # M of cards that are not live yet: what was loaded, until `restore` gives it.
-        self.pending: dict[tuple[Key, Key], int] = {}
         # Who left a card that was not seen clean since, both ways: k -> instances, i -> cards.
         self._leftover: dict[Key, set[Key]] = {}
         self._left: dict[Key, set[Key]] = {}
@@ -119,8 +111,6 @@ class Monitor:
             self._leftover[card].discard(key)
         for instance in self._leftover.pop(key, ()):
             self._left[instance].discard(key)
-        for pair in [pair for pair in self.pending if key in pair]:
-            del self.pending[pair]
 
     # ---- facts that live in the cards
 
@@ -196,92 +186,6 @@ class Monitor:
                 self._leftover[card].discard(instance)
                 self._left[instance].discard(card)
         return changes
-
-    # ---- what persists: users, instances, ownership and M; never b
-
-    def dump(self) -> dict[str, Any]:
-        """What survives a restart, as plain JSON."""
-        state = self.state
-        rows: dict[str, list[dict[str, Any]]] = {USER: [], INSTANCE: []}
-        for key in state.live:
-            entity = state.world[key]
-            if entity.kind in rows:
-                row = {"key": key, "level": state.level[key], "may": sorted(entity.may), "words": entity.words}
-                rows[entity.kind].append(row | ({"owner": entity.owner} if entity.kind == INSTANCE else {}))
-        grants = {(s, o): byte for o, column in state.M.items() for s, byte in column.items() if s != MANAGER}
-        for pair, byte in self.pending.items():
-            grants[pair] = grants.get(pair, 0) | byte
-        return {
-            "schema": SCHEMA,
-            "levels": state.levels.count,
-            "users": sorted(rows[USER], key=lambda row: str(row["key"])),
-            "instances": sorted(rows[INSTANCE], key=lambda row: str(row["key"])),
-            "grants": [
-                {"subject": s, "object": o, "attributes": letters(byte)}
-                for (s, o), byte in sorted(grants.items(), key=str)
-            ],
-        }
-
-    @classmethod
-    def load(cls, data: Mapping[str, Any]) -> "Monitor":
-        """
-        A monitor with the users, instances and rights of `dump`: made by R7 and R9, so nothing gets in that the rules
-        refuse. Rights on cards wait in `pending` until the card is live and `restore` gives them. Raises
-        ConfigError, which names the entry.
-        """
-        try:
-            if data["schema"] != SCHEMA:
-                raise ConfigError(f"the policy has schema {data['schema']!r}, this vecd reads {SCHEMA}")
-            monitor = cls(data["levels"])
-            for kind, rows in ((USER, data["users"]), (INSTANCE, data["instances"])):
-                for row in rows:
-                    monitor.name(row["key"], kind, row.get("owner"), row["may"], row["words"])
-                    monitor._load(requests.create(row["key"], row["level"]), row)
-            for row in data["grants"]:
-                subject, object, byte = row["subject"], row["object"], byte_of(row["attributes"])
-                if object in monitor.state.world:
-                    for letter in row["attributes"]:
-                        monitor._load(requests.give(subject, object, letter), row)
-                elif byte & ~GIVABLE or subject not in monitor.state.connected:
-                    raise ConfigError(f"the policy has a right that cannot be: {row!r}")
-                else:
-                    monitor.pending[subject, object] = byte
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise ConfigError(
-                f"the policy is not well formed: {type(problem).__name__}: {problem}",
-                hint="restore it from a backup, or remove it and add the guests again",
-            ) from problem
-        return monitor
-
-    def _load(self, request: Request, row: Mapping[str, Any]) -> None:
-        decision = self.ask(request)
-        if not decision:
-            raise ConfigError(
-                f"the policy has an entry that the rules refuse: {dict(row)!r}",
-                rule=decision.rule,
-                reason=decision.reason,
-            )
-
-    def restore(self, card: Key) -> list[Decision]:
-        """The pending rights on a card that is live again are given, by R9; the decisions, all yes."""
-        pairs = sorted((pair for pair in self.pending if pair[1] == card), key=str)
-        decisions = []
-        for instance, _ in pairs:
-            decisions += [
-                self.require(requests.give(instance, card, letter)) for letter in letters(self.pending[instance, card])
-            ]
-            del self.pending[instance, card]
-        return decisions
-
-    def withdraw(self, instance: Key, card: Key, attribute: str) -> bool:
-        """A pending right is gone, as R10 does it for a live card; False if there was none."""
-        byte = self.pending.get((instance, card), 0)
-        left = byte & ~byte_of(attribute)
-        if left:
-            self.pending[instance, card] = left
-        else:
-            self.pending.pop((instance, card), None)
-        return left != byte
 
 
 def denied(state: State, decision: Decision) -> Denied:
