@@ -299,12 +299,35 @@ def test_without_a_file_the_token_is_printed(serve, capsys):
     assert code == 0 and json.loads(out) == {"schema": 1, "role": "card", "name": "c0", **TOKEN}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"id": 7}', "not json"])
+ENROLMENT = {"role": "user", "name": "A", "id": ID}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"id": 7}', "not json"]
+    + [json.dumps({**ENROLMENT, **change}) for change in ({"id": 7}, {"id": "61"}, {"card_id": "c0"})]
+    + [json.dumps({key: value for key, value in ENROLMENT.items() if key != gone}) for gone in ENROLMENT],
+)
 def test_a_file_that_is_no_enrolment_is_a_usage_error(tmp_path, text):
     path = tmp_path / "f"
     path.write_text(text)
-    with pytest.raises(errors.Malformed, match="not an enrolment file"):
-        guest_cmd.enrolled_id(str(path))
+    with pytest.raises(errors.Malformed, match="not an enrolment file|an id has"):
+        guest_cmd.enrolled(str(path), "A")
+
+
+@pytest.mark.parametrize("change", [{"name": "B"}, {"role": "card"}, {"role": "broker", "name": "B"}])
+def test_the_enrolment_of_somebody_else_is_refused(tmp_path, change):
+    path = tmp_path / "f"
+    path.write_text(json.dumps(ENROLMENT | change))
+    with pytest.raises(errors.Malformed, match="not of user A") as caught:
+        guest_cmd.enrolled(str(path), "A")
+    assert "--id" in caught.value.hint
+
+
+def test_the_card_that_a_token_is_pinned_to_goes_to_the_guard(tmp_path):
+    path = tmp_path / "f"
+    path.write_text(json.dumps(ENROLMENT | {"card_id": "ab" * 16}))
+    assert guest_cmd.enrolled(str(path), "A") == {"id": ID, "pinned": "ab" * 16}
 
 
 # ---- what people see

@@ -30,6 +30,17 @@ async def test_a_guest_gets_its_rights_and_a_socket_of_its_own(world):
 
 
 @in_world
+async def test_a_guest_gets_the_card_that_its_token_is_for_or_is_not_added(world):
+    await world.card("c0"), await world.card("c1")
+    for pinned, why in ((CARDS["c1"], "pinned to card c1"), (bytes(16), "no card has the id")):
+        with pytest.raises(Malformed, match="the card that its token is for") as caught:
+            await world.ask("guest.add", name="A", id=USERS["A"], cards=["c0"], pinned=pinned)
+        assert why in caught.value.reason and caught.value.hint
+        assert not world.paths.guest("A").exists() and "A" not in world.guard.book.register.users
+    await world.ask("guest.add", name="A", id=USERS["A"], cards=["c0", "c1"], pinned=CARDS["c1"])
+
+
+@in_world
 async def test_a_session_is_R1_R2_R4_and_R1_in_state_matrices_and_word(world):
     card, broker = await world.card(), await FakeBroker().come(world.paths)
     await world.guest("A")

@@ -11,13 +11,14 @@ from vecd.cli.output import facts, in_full, table
 
 COLUMNS = (
     ("GUEST", "name"),
-    ("INSTANCE", "instance"),
+    ("INSTANCES", "instances"),
     ("CARDS", "cards"),
     ("CONNECTED", "connected"),
     ("UID", "uid"),
     ("CID", "cid"),
     ("SOCKET", "socket"),
 )
+INSTANCES = (("INSTANCE", "name"), ("ID", "id"), ("INDEX", "index"), ("CARDS", "cards"), ("CONNECTED", "connected"))
 
 
 def hex_id(text: str) -> bytes:
@@ -31,14 +32,27 @@ def hex_id(text: str) -> bytes:
     return value
 
 
-def enrolled_id(path: str) -> bytes:
-    """The id in an enrolment file; its token is not read further."""
+def enrolled(path: str, name: str) -> dict[str, str]:
+    """Who may enrol with an enrolment file: the user's id, and the id of the card that its token is pinned to.
+
+    The token is not read. Raises Malformed for a file that is none, or that is somebody else's.
+    """
     try:
-        return hex_id(json.loads(Path(path).read_text())["id"])
+        file = json.loads(Path(path).read_text())
+        role, whose, identity, pinned = file["role"], file["name"], hex_id(file["id"]), file.get("card_id")
+        card = {} if pinned is None else {"pinned": hex_id(pinned).hex()}
     except OSError as error:
         raise Malformed(f"{path}: {error.strerror}", hint="name the file that vecctl token new wrote") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Malformed(f"{path} is not an enrolment file", hint="vecctl token new writes one") from None
+    for what, found, wanted in (("role", role, "user"), ("name", whose, name)):
+        if found != wanted:
+            raise Malformed(
+                f"{path} is the enrolment of {role!s:.40} {whose!s:.40}, not of user {name}",
+                reason=f"its {what} is {found!r:.40}; with it, whoever has the file would be {name}",
+                hint="name the file of this guest, or give the id by --id if one id is meant to have two names",
+            )
+    return {"id": identity.hex(), **card}
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -58,8 +72,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_request(options: Namespace) -> dict[str, Any]:
-    identity = enrolled_id(options.enrolment) if options.enrolment else hex_id(options.id)
-    request: dict[str, Any] = {"name": options.name, "id": identity.hex(), "cards": options.card}
+    who = enrolled(options.enrolment, options.name) if options.enrolment else {"id": hex_id(options.id).hex()}
+    request: dict[str, Any] = {"name": options.name, **who, "cards": options.card}
     optional = {"uid": options.uid, "cid": options.cid}
     return request | {key: value for key, value in optional.items() if value is not None}
 
@@ -69,11 +83,20 @@ def _name(parser: ArgumentParser) -> None:
 
 
 def _list(answer: Answer) -> str:
-    return table(COLUMNS, answer["guests"], "no guest has been added")
+    return table(COLUMNS, map(_whole, answer["guests"]), "no guest has been added")
+
+
+def _whole(guest: Answer) -> Answer:
+    """A guest with the cards of all its instances; the answer's own `cards` are those of the first one."""
+    rows = guest["instances"]
+    cards = {key: sorted({card for row in rows for card in row[key]}) for key in ("cards", "connected")}
+    return {**guest, **cards, "instances": [row["name"] for row in rows]}
 
 
 def _show(answer: Answer) -> str:
-    return in_full(answer["guest"])
+    guest = answer["guest"]
+    about = {key: value for key, value in guest.items() if key not in ("instance", "cards", "connected")}
+    return f"{in_full(about)}\n\n{table(INSTANCES, guest['instances'], 'no instance')}"
 
 
 def _added(answer: Answer) -> str:

@@ -3,12 +3,13 @@
 The JSON that it prints is the public API of the project, described in docs/vecctl.md. Exit codes are
 those of the error's class (vecd/base/errors.py): 0 done, 1 failed, 2 usage, 3 daemon not
 reachable, 4 no such thing, 5 refused by the reference monitor, 6 caller not allowed, 7 integrity,
-8 busy, 9 hardware, 10 timed out.
+8 busy, 9 hardware, 10 timed out. 130 is an interruption (Ctrl-C), as of any command.
 """
 
 import argparse
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ MEMBERS = {
     "ca-admin": "be root or the authority's own user, or in its group (vecd.toml: authority.admin_group)",
 }
 
+INTERRUPTED = 128 + signal.SIGINT
 CONNECT_S = 3.0
 # A revocation may wait for a drain, a card's answer and the end of a killed card process.
 ANSWER_S = 30.0
@@ -204,7 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         output.print_error(Failed("the answer cannot be written", reason=error.strerror or ""), as_json)
         return Failed.exit_code
     except KeyboardInterrupt:
-        return 1
+        print("vecctl: interrupted; what was asked may have been done", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

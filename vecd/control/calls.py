@@ -37,9 +37,10 @@ _ROWS = (
          "The guests, with instances and cards; a page of them, and where the next begins."),
     Call("guest.show", "admin", "read", {"name": "str"}, FREE, "One guest."),
     Call("guest.add", "admin", "change",
-         {"name": "str", "id": "bytes", "cards": "list[str]", "uid": "int?", "cid": "int?"},
+         {"name": "str", "id": "bytes", "cards": "list[str]", "uid": "int?", "cid": "int?", "pinned": "bytes?"},
          {"instance": "bytes", "socket": "str"},
-         "A user with its default instance may reach these cards; the socket (or CID) is its alone."),
+         "A user with its default instance may reach these cards; the socket (or CID) is its alone. pinned: the id of "
+         "the card that its token is for, which has to be among them."),
     Call("guest.remove", "admin", "change", {"name": "str"}, FREE, "Connections ended, rights gone, ids forgotten."),
     Call("access.show", "admin", "read", {"after": "str?"}, FREE,
          "M, b and the levels, as a square array for audit; a page of it, and where the next begins."),

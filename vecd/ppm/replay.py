@@ -1,20 +1,8 @@
 """
-Traces: the rules alone, line by line, no daemon.
-
-A trace is JSON lines. A `world` line says who may come to exist and starts afresh: nobody is live but the manager
-"m", and cards are live, free and clean. Each further line is one request; it gets one line of JSON with the
-decision, the rule, the reason and the whole state after it.
-
-    {"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}
-    {"rule": "R7", "subject": "m", "object": "A"}                               R1-R5, R7 (level), R8
-    {"rule": "R6", "subject": "a", "object": "k", "attribute": "c"}             R6
-    {"rule": "R9", "subject": "m", "to": "a", "object": "k", "attribute": "c"}  R9, R10
-    {"rule": "R11", "subject": "a", "object": "k", "level": 2}                  R11
-    {"rule": "R12", "subject": "m", "object": "k", "next": "a"}                 R12; next may be null
-    {"op": "submit", "subject": "a", "object": "k"}                             data operations
+Traces: the rules alone, line by line, no daemon. docs/model.md, "Traces", has the format.
 
 Any bytes on a line are a request: what is none is answered `?`. Only a missing or impossible world is an error, because
-nothing after it would mean anything. (docs/model.md, "Traces".)
+nothing after it would mean anything.
 """
 
 import functools
@@ -29,6 +17,17 @@ from vecd.ppm.rules import RULES, UNCLEAR, decide
 from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, Change, E, Key, State, letters
 
 _WORLD = {"levels", "users", "instances", "cards"}
+_EXAMPLE = '{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}'
+_ALWAYS = ("subject", "object")
+# What a rule's request has besides.
+_NEEDS = {
+    "R6": ("attribute",),
+    "R9": ("to", "attribute"),
+    "R10": ("to", "attribute"),
+    "R11": ("level",),
+    "R12": ("next",),
+}
+_MEMBERS = {"rule", "op", "subject", "object", "attribute", "to", "level", "next"}
 _quoted = functools.lru_cache(4096)(json.encoder.encode_basestring_ascii)
 _dumps = json.JSONEncoder(separators=(", ", ": ")).encode
 
@@ -45,14 +44,14 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
                 state = world(entry["world"])
             except ValueError as problem:
                 raise Malformed(
-                    f"line {number}: this is no world: {problem}", hint="see vecctl model replay --help"
+                    f"line {number}: this is no world: {problem}", hint=f"for example: {_EXAMPLE}"
                 ) from problem
             page = _Page(state)
             continue
         if state is None:
             raise Malformed(
                 f"line {number}: the first line of a trace has to be a world",
-                hint='{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}',
+                hint=f"for example: {_EXAMPLE}",
             )
         request, wrong = request_of(entry)
         if wrong:
@@ -80,7 +79,7 @@ def _answer(answer: str, rule: Any, reason: str, shown: str) -> str:
 def world(data: Any) -> State:
     """The first state of a trace. Raises ValueError in words."""
     if not isinstance(data, dict) or not set(data) <= _WORLD or "levels" not in data:
-        raise ValueError(f"it needs levels, users, instances and cards, and nothing else: {data!r:.80}")
+        raise ValueError(f"it has levels, and may have users, instances and cards, and nothing else: {data!r:.80}")
     users, instances, cards = data.get("users", []), data.get("instances", {}), data.get("cards", [])
     if not isinstance(users, list) or not isinstance(instances, dict) or not isinstance(cards, list):
         raise ValueError("users and cards are lists of names, instances an object from name to user")
@@ -104,7 +103,7 @@ def world(data: Any) -> State:
 def request_of(entry: Any) -> tuple[Request, str]:
     """The request of a line, and "" or why it is none. A rule is not an operation, nor the other way round."""
     if not isinstance(entry, dict) or ("rule" in entry) == ("op" in entry):
-        return Request("", "", ""), "the line is not an object with a rule or an op"
+        return Request("", "", ""), "the line is not an object with either a rule or an op"
     rule = entry["rule"] if "rule" in entry else entry["op"]
     request = Request(
         rule,
@@ -117,8 +116,11 @@ def request_of(entry: Any) -> tuple[Request, str]:
     )
     if type(rule) is not str or rule not in RULES or (rule[0] == "R") != ("rule" in entry):
         return request, f"there is no {'rule' if 'rule' in entry else 'operation'} {rule!r:.40}"
-    if rule == "R12" and "next" not in entry:
-        return request, "R12 needs next: an instance or null"
+    missing = [name for name in (*_ALWAYS, *_NEEDS.get(rule, ())) if name not in entry]
+    if missing:
+        unknown = sorted(map(str, set(entry) - _MEMBERS))
+        others = f"; it has {', '.join(unknown)!s:.60}, which no request has" if unknown else ""
+        return request, f"{rule} needs {', '.join(missing)}{others}"
     return request, ""
 
 

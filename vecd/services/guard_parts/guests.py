@@ -57,6 +57,8 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
                 f"guest {name} would have no card", reason="the policy does not name it", hint="add --card CARD"
             )
         user, instances = _new(guard, name, identity, uid, cid, managed)
+        rights = list(_rights(guard, user, instances, cards, managed))
+        _reaches(guard, name, arguments["pinned"], {target for _, target, letters in rights if letters})
         # The socket first: what can fail, fails before anything is decided.
         listeners = _listen(guard, user)
         try:
@@ -64,8 +66,8 @@ async def add(guard: Guard, arguments: Mapping[str, Any], caller: int) -> dict[s
                 book.create_user(user)
                 for instance in instances:
                     book.create_instance(instance)
-                for subject, target, rights in _rights(guard, user, instances, cards, managed):
-                    for letter in rights:
+                for subject, target, letters in rights:
+                    for letter in letters:
                         book.ask(requests.give(subject, target, letter))
         except BaseException:
             _close(guard, user, listeners)
@@ -125,6 +127,22 @@ def _rights(
         pairs = [(user.name, instance.name), *((instance.name, card.name) for card in known)]
         for subject, target in pairs:
             yield subject, target, RIGHTS if managed is None else managed.rights(subject, target)
+
+
+def _reaches(guard: Guard, name: str, pinned: bytes | None, targets: set[str]) -> None:
+    """Raises Malformed for a guest whose token is for a card that it may not use: it could never begin."""
+    if pinned is None or any(
+        guard.book.register.cards[one].id == pinned for one in targets & {*guard.book.register.cards}
+    ):
+        return
+    card = next((one.name for one in guard.book.register.cards.values() if one.id == pinned), None)
+    raise Malformed(
+        f"guest {name} would not get the card that its token is for",
+        reason=f"the token is pinned to card {card}" if card else f"no card has the id {pinned.hex()}",
+        hint=f"add --card {card}, or make it a token for another card"
+        if card
+        else "vecctl card list; make a new token",
+    )
 
 
 async def remove(guard: Guard, name: str) -> dict[str, Any]:
