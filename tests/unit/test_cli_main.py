@@ -342,6 +342,32 @@ def test_tables_are_aligned_and_never_speak_to_the_terminal():
     assert cell("\x1b[31mred\n") == "?[31mred?" and cell([True, None]) == "yes,-"
 
 
+def test_a_guest_is_shown_with_all_of_its_instances(serve, capsys):
+    rows = [
+        {"name": "A.1", "id": "31", "index": 0, "cards": ["c0"], "connected": ["c0"]},
+        {"name": "A.2", "id": "32", "index": 1, "cards": ["c0", "c1"], "connected": []},
+    ]
+    guest = {"name": "A", "id": "61", "uid": 0, "cid": None, "socket": "/s", "instances": rows}
+    guest |= {"instance": "A.1", "cards": ["c0"], "connected": ["c0"]}
+    serve({"guests": [guest], "guest": guest})
+    _, listed, _ = vecctl(capsys, "guest", "list")
+    assert listed.split()[7:12] == ["A", "A.1,A.2", "c0,c1", "c0", "0"]
+    _, shown, _ = vecctl(capsys, "guest", "show", "A")
+    assert [line.split() for line in shown.splitlines()[-2:]] == [
+        ["A.1", "31", "0", "c0", "c0"],
+        ["A.2", "32", "1", "c0,c1", "-"],
+    ]
+
+
+def test_an_interruption_is_130_and_says_that_the_answer_is_open(monkeypatch, capsys):
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, "_run", interrupted)
+    code, out, err = vecctl(capsys, "status")
+    assert (code, out) == (130, "") and "may have been done" in err
+
+
 def test_one_thing_in_full_shows_what_is_inside(serve, capsys):
     serve({"card": {"name": "c0", "residue": {"context": None, "keys": ["A.1"]}, "counters": None, "rows": [{"x": 1}]}})
     code, out, _ = vecctl(capsys, "card", "show", "c0")
@@ -395,4 +421,4 @@ def test_the_document_and_the_tree_name_the_same_verbs_and_codes():
         re.findall(r"^### `vecctl ([a-z]+(?: [a-z-]+)?)", text, re.M)
     )
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.M)}
-    assert codes == {0} | {kind.exit_code for kind in errors.ERRORS}
+    assert codes == {0, main.INTERRUPTED} | {kind.exit_code for kind in errors.ERRORS}

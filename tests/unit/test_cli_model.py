@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from vecd.cli import main
 
 TEXT = (Path(__file__).parents[2] / "docs/vecctl.md").read_text()
@@ -37,6 +39,23 @@ def test_every_request_gets_one_line_and_what_is_none_a_question_mark(tmp_path, 
     # An empty line is no line.
     assert code == 0 and [one["decision"] for one in answers] == ["?"] * 6 + ["yes"]
     assert answers[-1]["state"]["b"] == {"m>k": "e"}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"rule": "R9", "subject": "m", "object": "k", "attribute": "c"}, "R9 needs to"),
+        ({"rule": "R1", "subject": "a", "target": "k"}, "R1 needs object; it has target, which no request has"),
+        ({"rule": "R12", "subject": "m", "object": "k"}, "R12 needs next"),
+        (
+            {"rule": "R1", "op": "get", "subject": "a", "object": "k"},
+            "the line is not an object with either a rule or an op",
+        ),
+    ],
+)
+def test_a_line_that_lacks_something_is_told_what(tmp_path, capsys, line, reason):
+    _, (answer,), _ = replay(tmp_path, capsys, WORLD, line)
+    assert (answer["decision"], answer["reason"]) == ("?", reason)
 
 
 def test_answers_before_a_world_that_is_none_are_printed_and_the_line_is_named(tmp_path, capsys):
