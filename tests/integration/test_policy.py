@@ -39,6 +39,10 @@ def guests(machine):
 def test_two_guests_at_two_levels_encrypt_on_one_card(machine, vecctl, guests):
     shown = vecctl("access", "show")[1]
     assert shown["p"] == 5
+    # The policy of the first start is on record.
+    version = vecctl("status")[1]["policy"]["applied"]
+    events = [one for one in vecctl("log", "show", "-n", "1000")[1]["records"] if one.get("event") == "POLICY_APPLIED"]
+    assert [one["fields"]["version"] for one in events] == [version] and "at the start" in events[0]["fields"]["what"]
     assert {key: shown["levels"][key] for key in ("ann", "ann.1", "ben", "ben.1")} == {
         "ann": 3,
         "ann.1": 3,

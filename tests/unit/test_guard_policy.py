@@ -187,6 +187,36 @@ def test_a_start_without_guests_takes_the_files_as_they_are_now(tmp_path):
     started(tmp_path, body)
 
 
+def test_a_policy_that_is_taken_at_a_start_is_one_event_with_its_version(tmp_path):
+    """Also one that only has another number of levels; a start that takes nothing new says nothing."""
+
+    async def body(world):
+        def told():
+            said = [call.kwargs for call in logged.call_args_list if call.args[0] is events.POLICY_APPLIED]
+            logged.reset_mock()
+            return [(one["version"], one["what"]) for one in said]
+
+        def taken(levels, guests, rights):
+            what = f"at the start, {levels} levels, {guests} guests, {rights} rights"
+            return [(world.guard.policy.version, what)]
+
+        assert told() == taken(4, 1, 2)
+        five = HEAD + "[model]\nlevels = 5\n"
+        for text, wanted in ((PLAIN, None), (five, (5, 0, 0)), (HEAD + "[[oops]]\n", None), (PLAIN, (4, 1, 2))):
+            write(world, text)
+            await world.stop()
+            await world.start()
+            assert told() == (taken(*wanted) if wanted else [])
+        await world.ask("guest.add", name="A", id=USERS["A"], cards=[])
+        write(world, HEAD)
+        await world.stop()
+        await world.start()
+        assert told() == []
+
+    with mock.patch.object(log, "event") as logged:
+        started(tmp_path, body)
+
+
 def test_a_policy_that_is_lost_stops_the_start(tmp_path):
     async def body(world):
         await world.ask("guest.add", name="A", id=USERS["A"], cards=[])

@@ -84,6 +84,10 @@ def open_book(paths: Paths) -> tuple[Book, Policy | None]:
             log.event(events.STORE_FAILED, reason=error)
     book.store.tidy()
     applied.forget_others(paths, stored.policy)
+    if holds is not None and before != (stored.policy, stored.levels):
+        # As at `policy apply`, so that every change of the policy is on record.
+        what = f"at the start, {stored.levels} levels, {len(holds.guests)} guests, {len(holds.cells)} rights"
+        log.event(events.POLICY_APPLIED, version=holds.version, what=what)
     counts = f"{len(stored.users)} guests, {len(stored.instances)} instances, {len(stored.cards)} cards"
     log.event(events.POLICY_RESTORED, what="nothing: there was no register" if known is None else counts)
     return book, holds
