@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.model.worlds import do, made
+from vecd.ppm import words
 from vecd.ppm.explain import explain, plan
 from vecd.ppm.request import Request, append, connect, destroy, move, release, rescind, switch
 from vecd.ppm.rules import decide
@@ -150,6 +151,28 @@ def test_explain_changes_nothing_and_is_json(state):
             answer = explain(state, subject, "k", what, level=3)
             assert json.loads(json.dumps(answer)) == answer
     assert state.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "needs"),
+    [
+        (("m", "a", "create"), "a is live", "not live"),
+        (("b", "k", "c"), "b[B][b] = -", "c"),
+        (("n", "k", "c"), "n is not live", "live"),
+        (("b", "k", "submit"), "cur(k) = a", "b"),
+    ],
+)
+def test_what_would_have_to_be_is_the_value_alone(state, question, text, needs):
+    state.name("n", "instance", "B")
+    do(state, release("B", "b", "c"))
+    cause = explain(state, *question)["cause"]
+    assert (cause["text"], cause["needs"]) == (text, needs)
+
+
+def test_every_cell_reads_as_what_it_is_and_its_value():
+    for table, one, was in (("key", True, "none"), ("key", False, "loaded"), ("live", True, "not live")):
+        assert words.value((table, "a", "k", not one)) == was
+        assert words.text((table, "a", "k", not one)).endswith(was)
 
 
 def test_a_plan_that_was_followed_gives_the_yes(state):

@@ -18,10 +18,10 @@ def _attribute(text: str) -> str:
     return letter
 
 
-def _triple(parser: ArgumentParser) -> None:
+def _triple(parser: ArgumentParser, attributes: str = "r, w, a or c") -> None:
     parser.add_argument("subject", metavar="SUBJECT", help="a guest (A) or an instance (A.1)")
     parser.add_argument("object", metavar="OBJECT", help="an instance (A.1) or a card (c0)")
-    parser.add_argument("attribute", metavar="ATTRIBUTE", type=_attribute, help="r, w, a or c")
+    parser.add_argument("attribute", metavar="ATTRIBUTE", type=_attribute, help=attributes)
 
 
 def _request(options: Namespace) -> dict[str, Any]:
@@ -29,8 +29,12 @@ def _request(options: Namespace) -> dict[str, Any]:
 
 
 def _explain_arguments(parser: ArgumentParser) -> None:
-    _triple(parser)
-    parser.add_argument("--operation", metavar="OP", help="a data operation to explain instead, such as encrypt")
+    _triple(parser, "r, w, a, c, or the manager's e")
+    parser.add_argument(
+        "--operation",
+        metavar="OP",
+        help="explain this instead: a data operation (encrypt), a rule (R6) or a word for one (release)",
+    )
 
 
 def _explain_request(options: Namespace) -> dict[str, Any]:
@@ -47,11 +51,13 @@ def _changed(answer: Answer) -> str:
 
 def _explained(answer: Answer) -> str:
     cause = answer["cause"]
+    # A no that the card's next turn removes: people are told when, and what is in the way until then.
+    waits = answer["allowed"] and answer.get("in_turn")
     plain = [
-        ("answer", "yes" if answer["allowed"] else "no"),
+        ("answer", "yes, at its next turn" if waits else "yes" if answer["allowed"] else "no"),
         ("rule", answer["rule"]),
         ("property", answer["property"]),
-        ("reason", answer["reason"]),
+        ("until then" if waits else "reason", answer["reason"]),
         ("cause", f"{cause['text']}, and would have to be {cause['needs']}" if cause else ""),
         ("next", answer["next"]),
     ]

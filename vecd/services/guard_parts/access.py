@@ -9,21 +9,24 @@ from vecd.base.ipc import Reply
 from vecd.ppm import explain as ppm_explain
 from vecd.ppm import request as requests
 from vecd.ppm.rules import RULES, Decision
-from vecd.ppm.state import BITS, MANAGER, C, letters
+from vecd.ppm.state import BITS, CARD, MANAGER, C, Change, State, W, letters
 from vecd.services.guard_parts import policy
+from vecd.services.guard_parts.cards import opening
 from vecd.services.guard_parts.context import CardLink, Guard
 from vecd.services.guard_parts.entries import Card, Instance, User
 from vecd.services.guard_parts.pages import page
 from vecd.services.guard_parts.revoke import Passed, pass_by, pass_on, withdraw
 from vecd.services.guard_parts.seen import observe, observed_at_rest
 
-# What a data operation needs, as wire.h has it: a to put its data in, r to take its result out.
+# Each needs a to put its data in and r to take its result out, as wire.h has it.
 DATA_OPERATIONS = ("encrypt", "decrypt", "sha256", "random", "null")
-DATA_ATTRIBUTES = ("a", "r")
-
-
+# Nobody can say which level is meant.
+WITH_LEVEL = ("R11", "level")
 # What may be explained: a data operation, a rule, or a word for one.
-OPERATIONS = (*DATA_OPERATIONS, *(word for word in (*ppm_explain.OPERATIONS, *RULES) if word not in BITS))
+OPERATIONS = (
+    *DATA_OPERATIONS,
+    *(word for word in (*ppm_explain.OPERATIONS, *RULES) if word not in BITS and word not in WITH_LEVEL),
+)
 
 
 def _known(guard: Guard, name: str) -> User | Instance | Card | str:
@@ -34,14 +37,24 @@ def _known(guard: Guard, name: str) -> User | Instance | Card | str:
 def give(guard: Guard, subject: str, target: str, attribute: str, reply: Reply) -> bool:
     """R9; there is nothing to wait for but the disk."""
     _known(guard, subject), _known(guard, target)
-    policy.permits(guard, subject, target, attribute)
+    request = requests.give(subject, target, attribute)
+
+    def begin() -> None:
+        # What no policy may give is refused by its rule: another policy would not help.
+        if guard.book.monitor.check(request):
+            try:
+                policy.permits(guard, subject, target, attribute)
+            except VecError as error:
+                reply(error)
+                return
+        guard.book.propose(request, done)
 
     def done(outcome: Decision | VecError, _: str) -> None:
         if isinstance(outcome, Decision):
             log.event(events.ACCESS_GIVEN, subject=subject, object=target, attribute=attribute)
         reply(_answer(outcome))
 
-    guard.soon(lambda: guard.book.propose(requests.give(subject, target, attribute), done))
+    guard.soon(begin)
     return True
 
 
@@ -212,6 +225,11 @@ async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What the monitor would say now, by which rule, from which cells; with names as vecctl knows them."""
     subject, target, attribute = arguments["subject"], arguments["object"], arguments["attribute"]
     operation = arguments.get("operation") or ""
+    if operation in WITH_LEVEL:
+        raise Malformed(
+            f"what {operation} would do hangs on a level, and explain has no way to name one",
+            hint="vecctl policy diff says whether the levels of the files can be; vecctl model replay tries any",
+        )
     if operation and operation not in OPERATIONS:
         raise Malformed(f"there is no operation {operation[:64]!r}", hint=f"one of: {', '.join(OPERATIONS)}")
     _known(guard, subject)
@@ -220,35 +238,83 @@ async def explain(guard: Guard, arguments: Mapping[str, Any]) -> dict[str, Any]:
     async with guard.locked([what]) if isinstance(what, Card) else guard.reached(instances) as links:
         for link in links:
             observe(guard, link)
-        if operation not in DATA_OPERATIONS:
-            return _explained(guard, subject, target, attribute, operation)
-        # Of what the operation needs, what cannot be had; else the first.
-        answers = [_explained(guard, subject, target, letter, "") for letter in DATA_ATTRIBUTES]
-        refused = [answer for answer in answers if not answer["allowed"]]
-        return (refused or answers)[0] | {"operation": operation}
+        if operation in DATA_OPERATIONS:
+            answer = _explained_whole(guard, subject, target)
+        else:
+            answer = _explained(guard, subject, target, attribute, operation)
+        return _for_people(guard, answer, subject, target, attribute) | ({"operation": operation} if operation else {})
 
 
 def _explained(guard: Guard, subject: str, target: str, attribute: str, operation: str) -> dict[str, Any]:
     book = guard.book
     card, instance = book.register.cards.get(target), book.register.instances.get(subject)
-    answer = ppm_explain.explain(book.state, subject, target, attribute, operation=operation)
-    # A yes that only waits for the card's next turn is one, for people who ask whether something may be done.
-    allowed = answer["decision"] == "yes" or answer["in_turn"]
+    state = _with_keys(book.state, subject, target)
+    answer = ppm_explain.explain(state, subject, target, attribute, operation=operation)
     bit = 0 if operation else BITS.get(attribute, 0)
-    if allowed and card and instance and bit and not _usable(guard, card.name, instance) & bit:
+    if _allowed(answer) and card and instance and bit and not _usable(guard, card.name, instance) & bit:
         # Data go through the instance: what its user may not do there the card does not do for it.
         return _explained(guard, instance.owner, subject, attribute, operation)
+    return answer
+
+
+def _explained_whole(guard: Guard, subject: str, target: str) -> dict[str, Any]:
+    """Of a data operation: everything that it takes, from the user's session to the result, in one answer."""
+    state, instance = guard.book.state, guard.book.register.instances.get(subject)
+    wanted = [requests.append(subject, target), requests.read(subject, target)]
+    if instance is None or target not in guard.book.register.cards:
+        return ppm_explain.explain_all(state, [requests.connect(subject, target), *wanted], [], wanted)
+    user = instance.owner
+    session = [*opening(user, subject), requests.connect(subject, target)]
+    if state.holds(subject, target) & C:
+        # The session is open: what counts is what may go through the instance, and for that w does as well.
+        through = state.may(user, subject)
+        session = [] if through & W else [one for one in session if one.object == subject]
+        return ppm_explain.explain_all(state, [*session, *wanted], [], wanted)
+    return ppm_explain.explain_all(state, [*session, *wanted], session, wanted)
+
+
+def _allowed(answer: Mapping[str, Any]) -> bool:
+    """A yes that only waits for the card's next turn is one, for people who ask whether something may be done."""
+    return answer["decision"] == "yes" or answer["in_turn"]
+
+
+def _with_keys(state: State, instance: str, card: str) -> State:
+    """
+    Which key slots a card has is the card's to know. Where the instance could have one it is taken to have it, and
+    `_for_people` says that nobody here knows.
+    """
+    if not state.holds(instance, card) & C or state.kind(card) != CARD:
+        return state
+    taken = state.copy()
+    taken.apply([Change("key", instance, card, False, True)])
+    return taken
+
+
+def _for_people(guard: Guard, answer: dict[str, Any], subject: str, target: str, attribute: str) -> dict[str, Any]:
+    """With what the rules do not know: the state of the card, its key slots, and what the policy lets anybody give."""
     notes = []
-    if card is not None:
-        link = guard.link(card.name)
+    if target in guard.book.register.cards:
+        link = guard.link(target)
         if why := guard.quarantined(target):
             notes.append(f"card {target} is in quarantine: {why}; vecctl card readmit {target}")
         elif link.out:
             notes.append(f"card {target} is out of service: {link.out}")
         elif link.word is None:
             notes.append(f"card {target} has no process at the moment")
+    for read in answer["reads"]:
+        if read["cell"] == "key":
+            unknown = f"whether {read['subject']} has a key slot in {read['object']} is for the card to know"
+            read |= {"value": None, "text": f"{unknown}: vecctl card show {read['object']}"}
+    changes = [
+        change.replace("was loaded", "if there was one") if change.startswith("key slot") else change
+        for change in answer["changes"]
+    ]
     for step in answer["plan"]:
         # What somebody would have to give may be more than the policy lets anybody give.
-        if step["rule"] == "R9" and (why := policy.beyond(guard, *step["step"].split()[-3:])):
-            notes.append(f"{why}; change the policy: vecctl policy apply")
-    return {**answer, "subject": subject, "object": target, "attribute": attribute, "allowed": allowed, "notes": notes}
+        if step["rule"] == "R9" and (why := policy.beyond(guard, *(given := step["step"].split()[-3:]))):
+            notes.append(why)
+            advice = policy.advice(*given)
+            answer["next"] = advice if answer["next"] == step["step"] else answer["next"]
+            step["step"] = advice
+    more = {"subject": subject, "object": target, "attribute": attribute, "changes": changes, "notes": notes}
+    return {**answer, **more, "allowed": _allowed(answer)}

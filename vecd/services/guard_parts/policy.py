@@ -85,13 +85,18 @@ def beyond(guard: Guard, subject: str, target: str, attribute: str) -> str:
 def permits(guard: Guard, subject: str, target: str, attribute: str) -> None:
     """Raises Denied for what is beyond the policy."""
     if why := beyond(guard, subject, target, attribute):
-        raise _denied(why, "change the policy: vecctl policy apply", subject, target)
+        raise _denied(why, advice(subject, target, attribute), subject, target)
+
+
+def advice(subject: str, target: str, attribute: str) -> str:
+    """What to do about a right that is beyond the policy."""
+    return f'allow {subject} "{attribute}" on {target} in the policy, then vecctl policy apply'
 
 
 def _denied(message: str, hint: str, subject: str = "", object: str = "") -> Denied:
     """What the policy refuses without a rule being asked; it is on record."""
     log.event(events.POLICY_DENIED, subject=subject, object=object, reason=message)
-    return Denied(message, rule=RULE, reason=message, hint=hint, subject=subject, object=object, property="policy")
+    return Denied(message, rule=RULE, reason=message, hint=hint, subject=subject, object=object)
 
 
 def joined(guard: Guard, card: str, before: Mapping[str, int] | None) -> None:
