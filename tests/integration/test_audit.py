@@ -264,7 +264,8 @@ def test_files_that_were_copied_away_verify_alone(ended, tmp_path):
         shutil.copy(path, tmp_path)
     names = [str(path) for path in tmp_path.iterdir() if path.suffix in (".records", ".roots")]
     code, answer = vecctl(ended[0], "log", "verify", "--from", *names)
-    assert code == 0 and answer["chains"][0]["chain"] == "card c0" and not answer["chains"][0]["notes"]
+    assert code == 0 and answer["chains"][0]["chain"] == "card c0"
+    assert [one[:8] for one in answer["chains"][0]["notes"]] == ["not held"]
 
 
 def test_a_card_log_cut_back_while_it_stood_is_an_alarm_of_the_guard():

@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.unit.audit_log import NS, Log
+from tests.unit.log_machine import Machine, vecctl
 from vecd.audit import roots
-from vecd.audit.roots import Witness
-from vecd.base.paths import Paths
 from vecd.cli.main import main
-from vecd.protocol.encoding import enc
-from vecd.protocol.messages import Certificate, pack
 from vecd.protocol.suites import generate, sign
-
-
-def vecctl(root: Path, *words: str) -> tuple[int, dict]:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(["--dir", str(root), "--json", *words])
-    return code, json.loads((out if code == 0 else err).getvalue())
-
-
-class Machine:
-    """The logs of a guard and a card that know each other, with the keys that they are known by."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.paths = root, Paths(root)
-        self.authority = generate(1)
-        self.guard = Log(self.paths.state_of("guard") / "audit", roots.GUARD).start()
-        self.card = Log(self.paths.state_of("card", "c0") / "audit").start()
-        self.paths.ca.parent.mkdir(parents=True)
-        self.ca = self.paths.ca.with_name("ca.pub.json")
-        self.ca.write_text(json.dumps({"sign_key": self.authority.sign_key.hex()}))
-        self.paths.guard_key.write_text(json.dumps({"sign_key": self.guard.keys.sign_key.hex()}))
-        self.certify(self.card.keys.sign_key)
-
-    def certify(self, key: bytes, role: str = "card") -> None:
-        keys = self.card.keys
-        body = pack(Certificate(role, b"c" * 16, b"d" * 16, keys.seal_key, key, bytes(32), 7, 0, 2**40))
-        statement = enc(body, sign(self.authority, "cert", body))
-        self.card.keeper.owner(self.card.keys.sign_key, id=(b"c" * 16).hex(), certificate=statement.hex())
-
-    def second(self) -> None:
-        """A second goes by: the card signs, the guard records that and signs."""
-        last = self.guard.keeper.root
-        self.card.root(witness=Witness(last.number, last.hash))
-        root = self.card.keeper.root
-        facts = {"id": root.id.hex(), "number": root.number, "sequence": root.sequence, "hash": root.hash.hex()}
-        self.guard.guard(what="root", log=root.chain, value=root.value.hex(), **facts)
-        self.guard.root()
-
-    def work(self, seconds: int = 3) -> Machine:
-        asked = {"door": "broker", "uid": 1, "pid": 2}
-        for index, name in ((1, "A.1"), (2, "B.1")):
-            fields = {"decision": "yes", "rule": "R1", "subject": name, "object": "c0", "index": index, "changes": []}
-            self.guard.guard(what="decision", **fields, by=asked)
-        for n in range(seconds):
-            self.card.turn(1, switched=True)
-            self.card.turn(1)
-            self.card.turn(2, switched=True)
-            fields = {"decision": "no", "rule": "R2", "subject": "A.1", "object": "c0", "attribute": "a"}
-            self.guard.guard(what="decision", **fields, property="", reason=f"M lacks a, {n}", by=asked)
-            self.second()
-        return self
-
-    def stop(self) -> Machine:
-        self.card.stop()
-        self.guard.stop()
-        return self
 
 
 @pytest.fixture
@@ -100,7 +38,7 @@ def test_without_the_keys_a_note_says_so(machine):
     code, answer = vecctl(machine.root, "log", "verify")
     assert code == 0 and all("not checked" in one["notes"][0] for one in answer["chains"])
     code, answer = vecctl(machine.root, "log", "verify", "--guard", "--key", machine.guard.keys.sign_key.hex())
-    assert code == 0 and not answer["chains"][0]["notes"]
+    assert code == 0 and [one[:8] for one in answer["chains"][0]["notes"]] == ["not held"]
 
 
 @pytest.mark.parametrize("role, key", [("user", None), ("card", "another")])
@@ -140,7 +78,8 @@ def test_each_root_to_which_one_log_is_cut_back_is_found_by_the_other(machine, w
     chain = "guard" if which == "guard" else "card c0"
     alone = ["--guard"] if which == "guard" else ["--card", "c0"]
     assert {one["chain"] for one in error["error"]["findings"]} == {chain}
-    assert vecctl(machine.root, "log", "verify", *alone)[0] == 0
+    code, answer = vecctl(machine.root, "log", "verify", *alone)
+    assert code == 0 and "not held against the other logs" in answer["chains"][0]["notes"][-1]
 
 
 def test_both_cut_back_to_the_same_second_are_found_by_within_alone(machine):
@@ -173,20 +112,6 @@ def test_another_root_of_the_same_number_is_found(machine):
     assert code == 7 and "is another one than record" in findings(error)[0]
 
 
-def test_what_is_not_a_log_is_a_usage_error_or_a_finding(tmp_path):
-    code, error = vecctl(tmp_path, "log", "verify")
-    assert code == 7 and findings(error) == ["there is no log"]
-    assert vecctl(tmp_path, "log", "show")[0] == 4
-    other = tmp_path / "x"
-    other.write_text("nothing")
-    assert vecctl(tmp_path, "log", "verify", "--from", str(other))[0] == 2
-    assert vecctl(tmp_path, "log", "verify", "--from", str(tmp_path / "nowhere"))[0] == 2
-    assert vecctl(tmp_path, "log", "verify", "--proof", str(other))[0] == 2
-    assert vecctl(tmp_path, "log", "verify", "--key", "xyz")[0] == 2
-    assert vecctl(tmp_path, "log", "verify", "--guard", "--card", "c0")[0] == 2
-    assert vecctl(tmp_path, "log", "prove-handover", "c9")[0] == 7
-
-
 def test_show_has_the_last_ones_and_those_that_are_asked_for(machine):
     code, answer = vecctl(machine.root, "log", "show", "-n", "3")
     assert code == 0 and [one["seq"] for one in answer["records"]] == [machine.guard.sequence - n for n in (3, 2, 1)]
@@ -196,10 +121,6 @@ def test_show_has_the_last_ones_and_those_that_are_asked_for(machine):
     assert [one["reason"][-1] for one in answer["records"]] == ["1", "2"]
     _, answer = vecctl(machine.root, "log", "show", "--card", "c0", "--subject", "B.1")
     assert {one["name"] for one in answer["records"]} == {"B.1"} and len(answer["records"]) == 3
-    assert vecctl(machine.root, "log", "show", "--card", "c0", "-n", "0") == (
-        0,
-        {"schema": 1, "chain": "card c0", "records": []},
-    )
 
 
 def test_nonsense_in_a_log_is_shown_as_it_stands_there(tmp_path, capsys):
@@ -230,7 +151,7 @@ def test_people_get_tables(machine, capsys):
         "no R2 a",
         "broker uid 1 pid 2",
         "switched,worked",
-        "A.1 (1), last in record",
+        "instance 1 (A.1: not proved), last in record",
     ):
         assert word in said
 
@@ -247,10 +168,6 @@ def test_the_last_hand_over_is_proved_and_any_other_that_is_named(machine, tmp_p
     assert vecctl(machine.root, "log", "prove-handover", "c0", "--out", str(out))[0] == 1
     code, answer = vecctl(machine.root, "log", "verify", "--proof", str(out))
     assert code == 0 and answer["good"] and not answer["notes"]
-    proof = json.loads(out.read_text())
-    proof["card"] = "c1"
-    out.write_text(json.dumps(proof))
-    assert vecctl(machine.root, "log", "verify", "--proof", str(out))[0] == 7
 
 
 def test_what_is_not_signed_yet_cannot_be_proved(tmp_path):

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from vecd.base.errors import VecError
+from vecd.base.paths import name
 from vecd.protocol.messages import CARD, Certificate, opened
 
-from .roots import GUARD
-from .verify import Finding, Report
+from .report import Finding, Report
+from .roots import GUARD, card
 
 RULE = "registration 4"
 
@@ -56,16 +57,38 @@ def _holds(report: Report | None, number: int, hashed: bytes, where: str) -> Non
         report.findings.append(finding)
 
 
-def by_certificate(report: Report, rows: Iterable[Mapping[str, str]], authority: bytes | None) -> None:
-    """Every key that signed a card's log is one that the authority certified for a card."""
+def gone(reports: Sequence[Report]) -> set[str]:
+    """The chains of cards that the guard's log speaks of, of which no log was read."""
+    spoken = {one for report in reports for one in report.spoken if _is_card(one)}
+    return spoken - {report.chain for report in reports}
+
+
+def _is_card(chain: str) -> bool:
+    try:
+        return chain == card(name(chain.removeprefix("card "), "card"))
+    except VecError:
+        return False
+
+
+def by_certificate(
+    report: Report, rows: Iterable[Mapping[str, str]], authority: bytes | None, *, file: str, why: str = ""
+) -> None:
+    """Every key that signed a card's log is one that the authority certified for a card. The rows are those of `file`;
+    why: there are none, because the file is missing or garbled."""
     if authority is None:
         report.notes.append("whose keys signed was not checked: name the authority's key with --ca FILE")
+        return
+    if why and report.keys:
+        what = f"the file of the card's keys is {why}: whose key signed cannot be checked"
+        wanted = "the keys that signed here, with their certificates"
+        found = "no such file" if why == "missing" else "something else"
+        report.findings.append(Finding(file, None, what, wanted, found, "put the file back from your copies"))
         return
     certified = {bytes.fromhex(row["key"]): row.get("certificate", "") for row in rows if _is_hex(row.get("key", ""))}
     for key in report.keys:
         if why := _not_certified(key, certified.get(key, ""), authority):
             what = "a key signed here that is not this card's"
-            report.findings.append(Finding("keys.json", None, what, "a certificate of the authority for it", why))
+            report.findings.append(Finding(file, None, what, "a certificate of the authority for it", why))
 
 
 def _is_hex(text: str) -> bool:

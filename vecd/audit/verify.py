@@ -11,11 +11,11 @@ was signed. Whatever else differs is a finding.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from .records import NOTHING, CardFormat, Entry, Facts, Flag, Format, Kind, after, facts_of, members
-from .roots import Root, parse
+from .report import Finding, HandOver, Report, Segment
+from .roots import Root, card, parse
 
 NS = 1_000_000_000
 # Roots are signed once a second. So far behind the last one may records stand that a crash left.
@@ -24,99 +24,10 @@ UNSIGNED_NS = 10 * NS
 _SWITCHED, _WORKED, _READ_BACK = int(Flag.SWITCHED), int(Flag.WORKED), int(Flag.READ_BACK)
 _TURN, _KEY, _CLEAN, _BIND = int(Kind.TURN), int(Kind.KEY), int(Kind.CLEAN), int(Kind.BIND)
 _START, _STOP, _REMOVED = int(Kind.START), int(Kind.STOP), int(Kind.REMOVED)
+# The event with which the guard says that a card has begun to work.
+_IN_SERVICE = "CARD_IN_SERVICE"
 # The note of the very first root of a log, where nothing came before.
 FIRST = "first start"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong where, what was expected there, and what to do next."""
-
-    file: str
-    record: int | None
-    what: str
-    expected: str = ""
-    found: str = ""
-    next: str = "keep all files as they are, and compare them with your copies: records behind a finding prove nothing"
-
-    def to_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One pair of files, by the sequence of its first record; None for a file that is not there."""
-
-    first: int
-    records_name: str
-    roots_name: str
-    records: Callable[[], bytes | None]
-    roots: Callable[[], bytes | None]
-
-
-@dataclass(slots=True)
-class HandOver:
-    """From the last record of one instance to the first of the next."""
-
-    last: int
-    first: int
-    before: int
-    after: int
-
-    def to_dict(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-@dataclass(slots=True)
-class Report:
-    """What was found in one chain. Empty `findings` is a yes."""
-
-    chain: str
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    records: int = 0
-    first: int | None = None
-    # The sequence behind the last record, and behind the last one that is signed.
-    end: int = 0
-    signed: int = 0
-    since: int = 0
-    until: int = 0
-    signed_at: int = 0
-    segments: int = 0
-    roots: int = 0
-    decisions: int = 0
-    turns: int = 0
-    requests: int = 0
-    refused: int = 0
-    switches: int = 0
-    hand_overs: int = 0
-    # Those that were asked for.
-    kept: list[HandOver] = field(default_factory=list)
-    keys: dict[bytes, int] = field(default_factory=dict)
-    # Roots of this chain by number, and what it says of the other side: (record or root number, chain, witness).
-    hashes: dict[int, bytes] = field(default_factory=dict)
-    seen: list[tuple[int, str, int, bytes]] = field(default_factory=list)
-    # Of a guard's chain: names of instances by index, as R1 on a card says them.
-    names: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def good(self) -> bool:
-        return not self.findings
-
-    def to_dict(self) -> dict[str, Any]:
-        """For --json."""
-        numbers = (
-            "records first end signed since until signed_at segments roots "
-            "decisions turns requests refused switches hand_overs"
-        )
-        return {
-            "chain": self.chain,
-            "good": self.good,
-            **{name: getattr(self, name) for name in numbers.split()},
-            "keys": [key.hex() for key in self.keys],
-            "findings": [one.to_dict() for one in self.findings],
-            "notes": self.notes,
-        }
 
 
 def _none(_kept: list[HandOver], _this: HandOver) -> bool:
@@ -126,9 +37,18 @@ def _none(_kept: list[HandOver], _this: HandOver) -> bool:
 class Verifier:
     """One chain, segment by segment, in order."""
 
-    def __init__(self, chain: str, form: Format, *, keep: Callable[[list[HandOver], HandOver], bool] = _none) -> None:
-        """keep: whether a hand-over is put into `kept`, of which it sees what is there and may take out."""
+    def __init__(
+        self,
+        chain: str,
+        form: Format,
+        *,
+        where: str = "",
+        keep: Callable[[list[HandOver], HandOver], bool] = _none,
+    ) -> None:
+        """where: what is named where a finding is of no one file. keep: whether a hand-over is put into `kept`, of
+        which it sees what is there and may take out."""
         self.report = Report(chain)
+        self._where = where
         self._form = form
         self._root: Root | None = None
         # The end of the segment before: sequence and chain value; None behind a finding.
@@ -146,7 +66,7 @@ class Verifier:
                 self._segment(waiting, last=False)
             waiting = segment
         if waiting is None:
-            self._finding("", None, "there is no log", "files NUMBER.records and NUMBER.roots", "none")
+            self._finding(self._where, None, "there is no log", "files NUMBER.records and NUMBER.roots", "none")
         else:
             self._segment(waiting, last=True)
             self._whole()
@@ -280,9 +200,8 @@ class Verifier:
             root = next(ahead, None)
         if root is not None:
             what = "the file is cut off: records that were signed are missing"
-            self._finding(
-                name, sequence, what, f"records up to {roots[-1].sequence - 1}", f"{sequence - segment.first} records"
-            )
+            found = f"records up to {sequence - 1}" if sequence > segment.first else "no whole record"
+            self._finding(name, sequence, what, f"records up to {roots[-1].sequence - 1}", found)
             return
         if torn and last:
             report.notes.append(f"{name}: the last record was torn by a crash ({torn} bytes of it are there)")
@@ -364,6 +283,11 @@ class Verifier:
             self._removed_to = max(self._removed_to, int(record.get("first", 0)))
         elif what == "root":
             report.seen.append((number, str(record["log"]), record["number"], bytes.fromhex(record["hash"])))
+            report.spoken.add(str(record["log"]))
+        elif what == "cards":
+            report.spoken.update(map(str, record.get("roots", ())))
+        elif what == "event" and record.get("event") == _IN_SERVICE:
+            report.spoken.add(card(str(record["fields"]["card"])))
         elif what == "decision":
             report.decisions += 1
             report.refused += record.get("decision") != "yes"
@@ -380,7 +304,7 @@ class Verifier:
         first = self.report.first
         if first and self._removed_to < first and not any("anew" in one.what for one in self.report.findings):
             what = "the log does not begin at its beginning, and no record says that older ones were removed"
-            self._finding("", first, what, "a record of the removal", f"first record {first}")
+            self._finding(self._where, first, what, "a record of the removal", f"first record {first}")
 
     def _finding(self, file: str, record: int | None, what: str, expected: str = "", found: str = "") -> bool:
         self.report.findings.append(Finding(file, record, what, expected, found))
