@@ -416,15 +416,16 @@ async def test_a_guests_right_on_its_instance_goes_from_every_card(world):
 
 @in_world
 async def test_a_part_of_a_right_is_taken_without_the_session(world):
-    """r of the guest on its instance: data come out no more, on any card; c and the keys stay."""
+    """w of the guest on its instance, and so what the card may take of the instance's; c and the keys stay."""
     card, broker = await world.card(), await FakeBroker().come(world.paths)
     await applied(world, HEAD + CARD + guest().replace("rac", "rwac") + allow("A.1", "c0", "rwac"))
     await world.guest("A")
     index = await world.session(broker)
     card.keys = {index}
     card.turn(index, C | A | W, CONTROL)
-    await applied(world)
+    await applied(world, HEAD + CARD + guest() + allow("A.1", "c0", "rwac"))
     assert card.calls("instance.rescind") == [{"instance": index, "attributes": W}]
+    await world.ask("access.show")
     assert card.word.held == C | A and card.keys == {index} and world.b("A.1", "c0") == "ac"
 
 

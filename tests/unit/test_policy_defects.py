@@ -167,7 +167,7 @@ PARTS = {
         part,
         "_stands",
         lambda guard, link, instance: (0, False),
-        held.test_a_guests_right_on_its_instance_goes_from_every_card,
+        held.test_a_part_of_a_right_is_taken_without_the_session,
     ),
 }
 
