@@ -64,6 +64,45 @@ def test_answers_before_a_world_that_is_none_are_printed_and_the_line_is_named(t
     assert code == 2 and len(answers) == 1 and "line 3" in err and "at least 4 levels" in err
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'{"world": {"levels": 1000000000000}}', "more than the 4096"),
+        (b'{"world": {"levels": 4}, "rule": "R1"}', "nothing else"),
+        (b'{"world": {"levels": 4, "users": ["A", "B"], "instances": {"a": "A", "a": "B"}}}', "'a' stands twice"),
+        (b'{"world": {"levels": 4, "users": ["A"], "cards": ["A"]}}', "named already"),
+        (b'{"world": {"levels": 4, "users": ["m"]}}', "'m' is the manager"),
+        (b'{"world": {"levels": 4, "cards": ["k>x"]}}', "has a '>'"),
+        (b'\xef\xbb\xbf{"world": {"levels": 4}}', "byte order mark"),
+        (b"{", "this line is not JSON"),
+    ],
+)
+def test_a_world_that_is_none_is_told_why(tmp_path, capsys, line, words):
+    code, answers, err = replay(tmp_path, capsys, line)
+    assert (code, answers) == (2, []) and "line 1" in err and words in err
+
+
+def test_the_slot_of_one_who_is_not_connected_goes_to_nobody_in_words_too(tmp_path, capsys):
+    world = {"world": {"levels": 5, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}
+    asked = [{"rule": "R7", "subject": "m", "object": name} for name in ("A", "a")]
+    asked += [
+        {"rule": "R9", "subject": "m", "to": s, "object": o, "attribute": "c"} for s, o in (("A", "a"), ("a", "k"))
+    ]
+    asked += [{"rule": "R1", "subject": s, "object": o} for s, o in (("A", "a"), ("a", "k"))]
+    asked += [
+        {"rule": "R5", "subject": "m", "object": "k"},
+        {"rule": "R6", "subject": "a", "object": "k", "attribute": "c"},
+    ]
+    asked += [asked[5], {"rule": "R12", "subject": "m", "object": "k", "next": "a"}]
+    _, answers, _ = replay(tmp_path, capsys, world, *asked)
+    assert {one["decision"] for one in answers} == {"yes"} and "its slot to instance a" in answers[-1]["reason"]
+    world["world"]["instances"]["b"] = "A"
+    other = {"rule": "R12", "subject": "m", "object": "k", "next": "b"}
+    _, answers, _ = replay(tmp_path, capsys, world, *asked, other)
+    assert answers[-1]["state"]["cards"]["k"]["current"] is None
+    assert "its slot to nobody, as instance b is not connected" in answers[-1]["reason"]
+
+
 def test_a_trace_without_a_world_and_a_file_that_is_not_there_are_usage_errors(tmp_path, capsys):
     code, answers, err = replay(tmp_path, capsys, {"rule": "R5", "subject": "m", "object": "k"}, options=["--json"])
     assert code == 2 and not answers and "has to be a world" in json.loads(err)["error"]["message"]

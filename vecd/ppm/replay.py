@@ -16,6 +16,9 @@ from vecd.ppm.request import Request
 from vecd.ppm.rules import RULES, UNCLEAR, decide
 from vecd.ppm.state import CARD, INSTANCE, MANAGER, USER, Change, E, Key, State, letters
 
+# The sets of levels are held in full: a trace with more would say nothing new, and take all memory.
+LEVELS_MAX = 4096
+_NOTHING = object()
 _WORLD = {"levels", "users", "instances", "cards"}
 _EXAMPLE = '{"world": {"levels": 4, "users": ["A"], "instances": {"a": "A"}, "cards": ["k"]}}'
 _ALWAYS = ("subject", "object")
@@ -41,7 +44,7 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
         entry = _parse(line)
         if isinstance(entry, dict) and "world" in entry:
             try:
-                state = world(entry["world"])
+                state = world(_once(line))
             except ValueError as problem:
                 raise Malformed(
                     f"line {number}: this is no world: {problem}", hint=f"for example: {_EXAMPLE}"
@@ -49,8 +52,10 @@ def replay(lines: Iterable[str]) -> Iterator[str]:
             page = _Page(state)
             continue
         if state is None:
+            what = "this line is not JSON" if entry is _NOTHING else "this one is not"
             raise Malformed(
-                f"line {number}: the first line of a trace has to be a world",
+                f"line {number}: the first line of a trace has to be a world, and {what}",
+                reason="it begins with a byte order mark: write UTF-8 without one" if line.startswith("\ufeff") else "",
                 hint=f"for example: {_EXAMPLE}",
             )
         request, wrong = request_of(entry)
@@ -68,11 +73,28 @@ def _parse(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        return None
+        return _NOTHING
+
+
+def _once(line: str) -> Any:
+    """The world of a line that has nothing else. Raises ValueError, also for a name that stands twice in an object."""
+
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        once: dict[str, Any] = {}
+        for name, value in found:
+            if name in once:
+                raise ValueError(f"{name!r:.40} stands twice")
+            once[name] = value
+        return once
+
+    entry = json.loads(line, object_pairs_hook=pairs)
+    if len(entry) > 1:
+        raise ValueError("a line with a world has nothing else")
+    return entry["world"]
 
 
 def _answer(answer: str, rule: Any, reason: str, shown: str) -> str:
-    name = rule[:20] if type(rule) is str else None
+    name = rule[:20] if type(rule) is str else ""
     return f'{{"decision": {_dumps(answer)}, "rule": {_dumps(name)}, "reason": {_dumps(reason)}, "state": {shown}}}'
 
 
@@ -86,6 +108,12 @@ def world(data: Any) -> State:
     for name in (*users, *instances, *instances.values(), *cards):
         if type(name) is not str:
             raise ValueError(f"{name!r:.40} is not a name: names are strings")
+        if ">" in name:
+            raise ValueError(f"the name {name!r:.40} has a '>', which stands between two names in a cell")
+        if name == MANAGER:
+            raise ValueError(f"{MANAGER!r} is the manager, who is there already")
+    if type(data["levels"]) is int and data["levels"] > LEVELS_MAX:
+        raise ValueError(f"{data['levels']} levels are more than the {LEVELS_MAX} that a trace may have")
     state = State(Levels(data["levels"]))
     for user in users:
         state.name(user, USER)
@@ -102,6 +130,8 @@ def world(data: Any) -> State:
 
 def request_of(entry: Any) -> tuple[Request, str]:
     """The request of a line, and "" or why it is none. A rule is not an operation, nor the other way round."""
+    if entry is _NOTHING:
+        return Request("", "", ""), "the line is not JSON"
     if not isinstance(entry, dict) or ("rule" in entry) == ("op" in entry):
         return Request("", "", ""), "the line is not an object with either a rule or an op"
     rule = entry["rule"] if "rule" in entry else entry["op"]

@@ -12,7 +12,7 @@ it writes nothing: a yes carries the changes, `State.apply` makes them. A `no` a
 it is `?`. (docs/model.md, "Rules", row by row; the fixes H1..H16 are explained there.)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from vecd.ppm.levels import USING, Level, dominates
@@ -39,6 +39,7 @@ from vecd.ppm.state import (
     State,
     W,
     default_level,
+    letters,
 )
 
 YES, NO, UNCLEAR = "yes", "no", "?"
@@ -448,8 +449,8 @@ def _down(look: Look, request: Request, status: str, current: Key | None) -> Dec
         return no(look, request, STATUS, f"it goes down from using alone, and {state.words(k)} is {status}",
                   ("status", None, k, IN_USE))
     if current is None:
-        return no(look, request, RESIDUE, f"{state.words(k)} has no slot owner and holds what its last one left: "
-                  "only a wipe ends this", ("current", None, k, SOMEBODY), Request("R12", MANAGER, k))
+        return no(look, request, RESIDUE, f"{state.words(k)} has no slot owner since its last one lost c: it stays "
+                  "there until R12 has wiped it", ("current", None, k, SOMEBODY), Request("R12", MANAGER, k))
     works = look.level(current)
     if level != works:
         return no(look, request, STATUS, f"in control it stands at L{works}, the level of the slot owner "
@@ -585,7 +586,7 @@ def configure(state: State, request: Request) -> Decision:
     """Mode and IV of the next batch are set, in control: they are no private data, but they are this instance's."""
     i, k = request.subject, request.object
     look = Look(state)
-    refused = _in_control(look, request, W, "w")
+    refused = _in_control(look, request, W, "w", "a card is configured")
     if refused is not None:
         return refused
     return yes(look, request, _put("output", None, k, look.output(k), i))
@@ -595,7 +596,7 @@ def configure(state: State, request: Request) -> Decision:
 def fetch(state: State, request: Request) -> Decision:
     """The result goes to the slot owner: it is its own, by the residue property."""
     look = Look(state)
-    refused = _in_control(look, request, R | W, "r")
+    refused = _in_control(look, request, R | W, "r", "results come out")
     if refused is not None:
         return refused
     look.output(request.object)
@@ -640,7 +641,7 @@ def _appends(look: Look, request: Request) -> Decision | None:
     return None
 
 
-def _in_control(look: Look, request: Request, bits: int, letter: str) -> Decision | None:
+def _in_control(look: Look, request: Request, bits: int, letter: str, what: str) -> Decision | None:
     """None if the instance holds one of `bits`, owns the slot, and the card is in control; otherwise the refusal."""
     i, k = request.subject, request.object
     state = look.state
@@ -648,10 +649,11 @@ def _in_control(look: Look, request: Request, bits: int, letter: str) -> Decisio
         return _not_current(look, request)
     status = look.status(k)
     if status != CONTROL:
-        return no(look, request, STAR, f"results come out in control alone, and {state.words(k)} is {status}",
+        return no(look, request, STAR, f"{what} in control alone, and {state.words(k)} is {status}",
                   ("status", None, k, CONTROL), Request("R11", i, k, level=look.level(i)))
     if not look.holds(i, k) & bits:
-        return no(look, request, DISCRETIONARY, f"it does not hold {letter}: b[{i}][{k}] lacks it",
+        wanted = " or ".join(letters(bits))
+        return no(look, request, DISCRETIONARY, f"it does not hold {wanted}: b[{i}][{k}] lacks it",
                   look.wanting(i, k, BITS[letter]), Request("R4" if letter == "r" else "R3", i, k))
     return None
 
@@ -730,7 +732,15 @@ def _deed(state: State, request: Request) -> str:
     if verb.endswith(_OBJECT) and verb.count("{") == 1:
         return verb[:-len(_OBJECT)] + state.world[request.object].words
     return verb.format(object=state.world[request.object].words, attribute=request.attribute, level=request.level,
-                       to=state.words(request.to), next="nobody" if request.next is None else state.words(request.next))
+                       to=state.words(request.to), next=_follower(state, request))
+
+
+def _follower(state: State, request: Request) -> str:
+    """Who gets the slot in the end: a next that is not connected is nobody."""
+    if request.next is None or request.rule != "R12":
+        return "nobody"
+    words = state.words(request.next)
+    return words if state.holds(request.next, request.object) & C else f"nobody, as {words} is not connected"
 
 
 # The next step of who asked for what makes no sense.
@@ -783,5 +793,8 @@ def _not_virtual(look: Look, request: Request, o: Key, level: Level) -> Decision
               ("may", None, o, entity.may | {level}))
 
 
-def _levels(may: Iterable[Level]) -> str:
+def _levels(may: Collection[Level]) -> str:
+    first, last = min(may), max(may)
+    if len(may) > 2 and last - first + 1 == len(may):
+        return f"L{first} to L{last}"
     return " ".join(f"L{level}" for level in sorted(may))
