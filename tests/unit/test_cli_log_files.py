@@ -154,8 +154,11 @@ def test_where_nothing_is_there_is_no_log(tmp_path, words):
         assert code == 4 and str(root) in said(answer) and "--dir" in said(answer)
 
 
-def test_a_card_that_never_started_is_a_note(machine):
-    """Its directory was made, and its boot was refused."""
+def test_a_card_that_never_started_is_a_note(tmp_path):
+    """Its directory was made, and its boot was refused; rights on it may have been asked for all the same."""
+    machine = Machine(tmp_path)
+    machine.guard.guard(what="decision", decision="no", rule="R9", subject="A.1", object="c1", reason="no such card")
+    machine.work().stop()
     machine.paths.state_of("card", "c1").mkdir()
     code, answer = vecctl(machine.root, "log", "verify")
     assert code == 0 and [one["chain"] for one in answer["chains"]] == ["guard", "card c0", "card c1"]
@@ -172,10 +175,18 @@ def spoken_by_cards(machine: Machine) -> None:
 
 
 def spoken_by_event(machine: Machine) -> None:
-    machine.guard.guard(what="event", event="CARD_IN_SERVICE", fields={"card": "c0", "what": "x"})
+    machine.guard.guard(what="event", event="CARD_LOST", fields={"card": "c0", "reason": "x"})
 
 
-@pytest.mark.parametrize("spoken", [spoken_by_root, spoken_by_cards, spoken_by_event], ids=lambda one: one.__name__)
+def spoken_by_door(machine: Machine) -> None:
+    asked = {"door": "card/c0", "uid": 1, "pid": 2}
+    machine.guard.guard(what="decision", decision="yes", rule="R5", subject="m", object="c0", changes=[], by=asked)
+
+
+SPOKEN = [spoken_by_root, spoken_by_cards, spoken_by_event, spoken_by_door]
+
+
+@pytest.mark.parametrize("spoken", SPOKEN, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("left", ["nothing", "an empty directory", "its certificate"])
 def test_a_log_that_was_removed_is_found_by_what_the_guard_says(tmp_path, spoken, left):
     machine = Machine(tmp_path)

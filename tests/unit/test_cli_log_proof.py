@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,9 @@ def test_what_is_no_name_does_not_come_into_a_proof(tmp_path, name):
 @pytest.mark.parametrize("words", [["--within", "9"], ["--key", "01" + "00" * 32]])
 def test_an_option_that_a_proof_does_not_take_is_not_passed_over(check, good, words):
     assert check(good, *words)[0] == 2
+
+
+def test_the_sample_in_the_document_has_the_members_of_the_answer(check, good):
+    text = (Path(__file__).parents[2] / "docs/vecctl.md").read_text()
+    sample = json.loads(text.partition("With `--proof` the answer")[2].partition("```json\n")[2].partition("```")[0])
+    assert list(sample) == list(check(good)[1])

@@ -75,7 +75,7 @@ class Report:
     # Roots of this chain by number, and what it says of the other side: (record or root number, chain, witness).
     hashes: dict[int, bytes] = field(default_factory=dict)
     seen: list[tuple[int, str, int, bytes]] = field(default_factory=list)
-    # Of a guard's chain: the chains of cards that were in service, and names of instances by index, as R1 says them.
+    # Of a guard's chain: the chains of cards that had a process, and names of instances by index, as R1 says them.
     spoken: set[str] = field(default_factory=set)
     names: dict[int, str] = field(default_factory=dict)
 

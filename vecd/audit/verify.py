@@ -24,8 +24,6 @@ UNSIGNED_NS = 10 * NS
 _SWITCHED, _WORKED, _READ_BACK = int(Flag.SWITCHED), int(Flag.WORKED), int(Flag.READ_BACK)
 _TURN, _KEY, _CLEAN, _BIND = int(Kind.TURN), int(Kind.KEY), int(Kind.CLEAN), int(Kind.BIND)
 _START, _STOP, _REMOVED = int(Kind.START), int(Kind.STOP), int(Kind.REMOVED)
-# The event with which the guard says that a card has begun to work.
-_IN_SERVICE = "CARD_IN_SERVICE"
 # The note of the very first root of a log, where nothing came before.
 FIRST = "first start"
 
@@ -278,16 +276,12 @@ class Verifier:
 
     def _guard_record(self, number: int, record: dict[str, Any]) -> None:
         report, what = self.report, record.get("what")
+        report.spoken |= _cards_in(record)
         self._stop(number, what == "stop")
         if what == "removed":
             self._removed_to = max(self._removed_to, int(record.get("first", 0)))
         elif what == "root":
             report.seen.append((number, str(record["log"]), record["number"], bytes.fromhex(record["hash"])))
-            report.spoken.add(str(record["log"]))
-        elif what == "cards":
-            report.spoken.update(map(str, record.get("roots", ())))
-        elif what == "event" and record.get("event") == _IN_SERVICE:
-            report.spoken.add(card(str(record["fields"]["card"])))
         elif what == "decision":
             report.decisions += 1
             report.refused += record.get("decision") != "yes"
@@ -309,6 +303,20 @@ class Verifier:
     def _finding(self, file: str, record: int | None, what: str, expected: str = "", found: str = "") -> bool:
         self.report.findings.append(Finding(file, record, what, expected, found))
         return False
+
+
+def _cards_in(record: dict[str, Any]) -> set[str]:
+    """The chains of cards whose process this record of the guard speaks of: what happened to it, what it asked, its
+    roots. A decision about a card that has no process names none."""
+    what, fields, by = record.get("what"), record.get("fields"), record.get("by")
+    if what == "root":
+        return {str(record["log"])}
+    if what == "cards":
+        return set(map(str, record.get("roots", ())))
+    names = [fields.get("card")] if what == "event" and isinstance(fields, dict) else []
+    door = str(by.get("door")) if isinstance(by, dict) else ""
+    names += [door.removeprefix("card/")] if door.startswith("card/") else []
+    return {card(str(name)) for name in names if name is not None}
 
 
 class _Turns:
