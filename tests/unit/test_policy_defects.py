@@ -60,7 +60,7 @@ CHECKS = {
     "a name may be used again": (policy_rows.Rows, "named", lambda self, name: None),
     "lines are counted wrong": (policy_text, "_statements", without_line(policy_text._statements)),
     "keys are not compared": (policy_rows, "_nearest", lambda word, known: ""),
-    "up to 99 levels": (policy_trial, "LEVELS_MAX", 99),
+    "up to 99 levels": (policy_rows, "LEVELS_MAX", 99),
 }
 PAIR = policy_trial._pair
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.policy_cases import C0, FIVE, GOOD, HEAD, OWN, REFUSED, A
+from tests.unit.policy_cases import C0, CASES, FIVE, GOOD, HEAD, OWN, REFUSED, A
 from vecd.base.errors import ConfigError, Denied
 from vecd.ppm import policy, policy_kept, policy_rows, policy_trial
 from vecd.ppm import request as requests
@@ -40,6 +40,24 @@ def test_a_refusal_names_file_line_thing_rule_and_property(what):
         policy.require({"x.toml": text.encode()})
     assert caught.value.exit_code == (5 if rule else 2)
     assert f"x.toml:{marked[0]}" in caught.value.message and words[:40] in caught.value.reason
+
+
+def test_what_is_refused_has_the_exit_code_of_its_row_in_the_document():
+    told = re.findall(
+        r"^\| (?:form|contradiction|the [a-z]+) \| (.*) \| (\d) \|$", (DOCS / "policy.md").read_text(), re.M
+    )
+    assert [row for row, _ in told] == list(CASES)
+    for row, code in told:
+        found = {what: policy.refusal(checked(text).problems).exit_code for what, (text, *_) in CASES[row].items()}
+        assert found and set(found.values()) == {int(code)}, found
+
+
+def test_many_refusals_by_a_rule_are_no_mistake_of_form():
+    """What is not told one by one is of the same kind."""
+    cards = [f"c{n}" for n in range(20)]
+    rows = "".join(f'[[card]]\nname = "{one}"\n' for one in cards)
+    refused = policy.refusal(checked(HEAD + A + rows + OWN.replace('"A.1"', str(cards))).problems)
+    assert (refused.exit_code, refused.rule) == (5, "R9") and "9 reasons" in refused.message
 
 
 def test_every_refusal_of_the_form_has_a_case():
@@ -237,7 +255,7 @@ def test_lines_are_found_in_nasty_files():
 BAD_BYTES = {
     "not UTF-8": (b"schema = 1\n# \xc3\x28\n", 2, "0xc3 is not UTF-8"),
     "a NUL": (b"schema = 1\nx = 1\x00\n", 2, "not TOML"),
-    "a byte order mark": (b"\xef\xbb\xbfschema = 1\n", 1, "not TOML"),
+    "a byte order mark": (b"\xef\xbb\xbfschema = 1\n", 1, "byte order mark; save it as plain UTF-8"),
     "a lone CR": (b"schema = 1\n\ny = 2\rx = 3\n", 3, "not TOML"),
     "a number of 5000 digits": (b"schema = 1\n\nx = " + b"9" * 5000 + b"\ny = 1\n", 3, "Exceeds the limit"),
     "brackets": (b"schema = 1\nx = " + b"[" * 100_000, 2, "nested too deeply"),

@@ -1,11 +1,11 @@
 """vecctl policy: the files of policy.d against the rules, against what holds, and made to hold."""
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from vecd.base import folder
+from vecd.base.errors import ConfigError
 from vecd.base.paths import Paths
 from vecd.cli.command import Answer, Command
 from vecd.cli.output import cell, facts, table
@@ -33,17 +33,25 @@ def _check_arguments(parser: ArgumentParser) -> None:
 def _check(options: Namespace) -> Answer:
     """Raises ConfigError or Denied with every problem; asks no daemon."""
     files: dict[str, bytes] = {}
+    wrong: list[folder.Wrong] = []
+    doubts: list[folder.Wrong] = []
     for path in [Path(one) for one in options.files] or [Paths(options.dir).policy_files]:
-        # Whoever only asks may ask about files that the guard would not believe.
-        if path.is_dir():
-            files |= folder.read(path, SUFFIX, trusted=False)
-        elif options.files:
-            files[os.fsencode(path).decode("utf-8", "backslashreplace")] = folder.read_file(path)
-    checked = policy.check(files)
-    if checked.policy is None:
-        error = policy.refusal(checked.problems)
+        whole = path.is_dir() or not options.files
+        seen = folder.look(path, SUFFIX) if whole else folder.look_at(path)
+        if whole and not seen.files and not seen.wrong:
+            raise ConfigError(
+                f"there is no policy file in {folder.shown(path)}",
+                reason=f"a policy is one or more *{SUFFIX}" if path.exists() else "there is no such folder",
+                hint="write one there, name files, or say where vecd runs: vecctl --dir D",
+            )
+        files |= seen.files
+        wrong += seen.wrong
+        doubts += seen.doubts
+    checked = policy.check(files, complete=not wrong) if files or not wrong else policy.Checked(None, ())
+    if checked.policy is None or wrong:
+        error = folder.refusal("the policy", wrong) if wrong else policy.refusal(checked.problems)
         error.hint = ""
-        error.problems = tuple(_row(one) for one in checked.problems)
+        error.problems = (*(one.row() for one in wrong), *(_row(one) for one in checked.problems))
         raise error
     found = checked.policy
     return {
@@ -55,6 +63,8 @@ def _check(options: Namespace) -> Answer:
         "instances": len(found.instances),
         "cards": len(found.cards),
         "rights": len(found.cells),
+        # Whoever only asks may ask about files that the guard would not believe.
+        "notes": [f"{one.message}: policy apply would refuse it as it lies there; {one.hint}" for one in doubts],
     }
 
 
@@ -71,7 +81,7 @@ def _row(problem: Problem) -> dict[str, Any]:
 
 def _checked(answer: Answer) -> str:
     closed = "closed: no other guests" if answer["closed"] else "other guests may be added"
-    return facts(
+    shown = facts(
         [
             ("policy", "the rules allow it"),
             ("version", answer["version"]),
@@ -80,18 +90,23 @@ def _checked(answer: Answer) -> str:
             ("rights", f"on {answer['rights']} pairs"),
         ]
     )
+    return "\n".join([shown, *(f"note: {cell(note)}" for note in answer["notes"])])
 
 
 def _change(answer: Answer) -> str:
     counts = ", ".join(f"{number} {rule}" for rule, number in answer["counts"].items())
-    same = answer["version"] == (answer["applied"] or "")
+    possible, applied = answer["possible"], answer["applied"] or "nothing"
+    # Of files that cannot be, nobody worked out what they would change.
+    requests = "none: what holds is what the files say" if possible else "not worked out"
+    waiting = f"{answer['waiting']} pairs of guests or cards that are not there yet"
     lines = [
         facts(
             [
                 ("files", answer["version"] or f"none in {answer['folder']}"),
-                ("applied", "the same" if same else answer["applied"] or "nothing"),
-                ("requests", counts or "none: what holds is what the files say"),
-                ("waiting", f"{answer['waiting']} pairs of guests or cards that are not there yet"),
+                ("applied", "the same" if answer["version"] == applied else applied),
+                ("possible", possible),
+                ("requests", counts or requests),
+                ("waiting", waiting if possible or counts else "not worked out"),
             ]
         )
     ]
@@ -104,7 +119,8 @@ def _change(answer: Answer) -> str:
 
 
 def _line(problem: Answer) -> str:
-    return f"{problem['file']}:{problem['line']}: {problem['message']}; {problem['hint']}".removesuffix("; ")
+    place = policy.Place(problem["file"], problem["line"])
+    return f"{place}: {problem['message']}; {problem['hint']}".removesuffix("; ")
 
 
 def _applied(answer: Answer) -> str:

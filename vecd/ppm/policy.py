@@ -83,8 +83,12 @@ class Checked:
     problems: tuple[Problem, ...]
 
 
-def check(files: Mapping[str, bytes]) -> Checked:
-    """The policy that these files (name to content) are together, or all problems in the order of files and lines."""
+def check(files: Mapping[str, bytes], *, folder: str = "policy.d", complete: bool = True) -> Checked:
+    """
+    The policy that these files (name to content) are together, or all problems in the order of files and lines.
+
+    folder: where they were looked for. complete: whether there are no others, that could not be read.
+    """
     texts: list[Text] = []
     problems: list[Problem] = []
     order = sorted(files, key=_order)
@@ -95,12 +99,12 @@ def check(files: Mapping[str, bytes]) -> Checked:
         else:
             texts.append(text)
     if not files:
-        problems.append(Problem(Place("policy.d", 1), "there is no policy file", "a policy is one or more *.toml"))
+        problems.append(Problem(Place(folder, 0), "there is no policy file", "a policy is one or more *.toml"))
     rows = policy_rows.rows(texts)
     problems += rows.problems
     # Of what cannot be read nothing is known: what others say of its names would be blamed on them.
-    complete = texts and len(texts) == len(files)
-    trial = policy_trial.run(rows, Place(order[0], 1)) if complete else policy_trial.Trial()
+    known = complete and texts and len(texts) == len(files)
+    trial = policy_trial.run(rows, Place(order[0], 1)) if known else policy_trial.Trial()
     problems += trial.problems
     if problems:
         rank = {name: number for number, name in enumerate(order)}

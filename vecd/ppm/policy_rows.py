@@ -15,7 +15,7 @@ from vecd.base import paths as names
 from vecd.base.errors import ConfigError
 from vecd.ppm.levels import FIRST_INSTANCE, Level
 from vecd.ppm.policy_text import Place, Problem, Text
-from vecd.ppm.state import MANAGER
+from vecd.ppm.state import LETTERS, MANAGER
 
 SCHEMA = 1
 LEVELS_DEFAULT = 4
@@ -88,6 +88,8 @@ class Rows:
     cards: dict[str, Card] = field(default_factory=dict)
     allows: list[Allow] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    # Names that stand twice for different things: which of them a row means, nobody knows.
+    twice: set[str] = field(default_factory=set)
     # Who is named as an owner, also by a row that is broken.
     owners: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
@@ -104,6 +106,12 @@ def _whole(value: Any) -> int:
     if type(value) is not int:
         raise ValueError("a whole number")
     return value
+
+
+def _p(value: Any) -> int:
+    if not LEVELS_DEFAULT <= _whole(value) <= LEVELS_MAX:
+        raise ValueError(f"the number of levels, {LEVELS_DEFAULT} to {LEVELS_MAX}")
+    return int(value)
 
 
 def _boolean(value: Any) -> bool:
@@ -142,8 +150,11 @@ def _rights(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError('letters of "rwac"; what is not allowed is left out')
     letters = value.replace("e*", "e")
+    if not set(letters) <= set(LETTERS):
+        raise ValueError('letters of "rwac", in small letters; what is not allowed is left out')
     if len(set(letters)) != len(letters):
         raise ValueError("letters that stand once")
+    # e* is left to R9, which refuses it.
     return letters
 
 
@@ -167,7 +178,7 @@ class Key(NamedTuple):
 REQUIRED = object()
 
 TABLES: Mapping[str, Mapping[str, Key]] = {
-    "model": {"levels": Key(_whole, LEVELS_DEFAULT), "closed": Key(_boolean, False)},
+    "model": {"levels": Key(_p, LEVELS_DEFAULT), "closed": Key(_boolean, False)},
     "guest": {
         "name": Key(_text, REQUIRED),
         "level": Key(_whole, FIRST_INSTANCE),
@@ -220,7 +231,11 @@ def rows(texts: Iterable[Text]) -> Rows:
 def _file(text: Text, found: Rows) -> None:
     schema = text.content.get("schema")
     if type(schema) is not int or schema != SCHEMA:
-        what = f"schema = {schema!r:.40} is not read here" if "schema" in text.content else "the file has no schema"
+        what = (
+            f"schema = {_written(schema):.40} is not read here"
+            if "schema" in text.content
+            else "the file has no schema"
+        )
         found.problems.append(Problem(text.place(("schema",)), what, f"begin the file with: schema = {SCHEMA}"))
         if "schema" in text.content:
             # What is written in another language is not guessed at.
@@ -274,7 +289,7 @@ def _keys(table: str, given: Mapping[str, Any], places: Mapping[str, Place], pro
         try:
             values[key] = known[key].check(value)
         except ValueError as error:
-            problems.append(Problem(places[key], f"{table}: {key} = {value!r:.60}: it must be {error}"))
+            problems.append(Problem(places[key], f"{table}: {key} = {_written(value):.60}: it must be {error}"))
     for key, (_, default) in known.items():
         if key in given:
             continue
@@ -306,6 +321,8 @@ def _row(text: Text, table: str, number: int, given: Mapping[str, Any], found: R
         before = found.named(name)
         if before is not None:
             also = before.place("name")
+            if _ADD[table] is not _ADD[type(before).__name__.lower()]:
+                found.twice.add(name)
             problems.append(
                 Problem(
                     places["name"],
@@ -366,7 +383,8 @@ def _plain(name: str, what: str) -> tuple[str, str] | None:
     try:
         names.name(name, what)
     except ConfigError as error:
-        return error.message, f"a name is {error.reason}"
+        # A name elsewhere may have a dot; here it has an instance's behind it.
+        return error.message, f"a name is 1 to {names.NAME_MAX} letters, digits, '_', '-', a letter or digit first"
     if name == MANAGER:
         return f"{name!r} is the manager's name", f"give the {what} another one"
     if "." in name:
@@ -392,6 +410,17 @@ _NAMES: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
     "instance": _instance_name,
     "card": lambda name: _plain(name, "card"),
 }
+
+
+def _written(value: Any) -> str:
+    """A value as TOML writes it, or near to it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_written(inner)}' for key, inner in value.items())}}}"
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ A file that is not TOML is a Problem with a line, never an exception: not UTF-8,
 thousand digits, a NUL. Sizes are limited before anything is read.
 """
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -28,13 +29,13 @@ Path = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
-    """A line of a file, counted from 1."""
+    """A line of a file, counted from 1; line 0 is the file, or the folder, as a whole."""
 
     file: str
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 class Problem(NamedTuple):
@@ -76,6 +77,8 @@ def read(file: str, data: bytes) -> Text | Problem:
         return Problem(
             Place(file, 1), f"the file has {len(data)} bytes", f"up to {BYTES_MAX} are read: write several files"
         )
+    if data.startswith(codecs.BOM_UTF8):
+        return Problem(Place(file, 1), "the file begins with a byte order mark", "save it as plain UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

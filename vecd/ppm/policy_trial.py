@@ -21,7 +21,7 @@ from vecd.ppm import properties
 from vecd.ppm import request as requests
 from vecd.ppm.levels import TOP, Levels
 from vecd.ppm.monitor import Monitor
-from vecd.ppm.policy_rows import ALL, LEVELS_MAX, Allow, Card, Guest, Instance, Row, Rows
+from vecd.ppm.policy_rows import ALL, Allow, Card, Guest, Instance, Row, Rows
 from vecd.ppm.policy_text import Place, Problem
 from vecd.ppm.request import Request
 from vecd.ppm.rules import YES, Decision, decide
@@ -63,16 +63,10 @@ def run(rows: Rows, start: Place) -> Trial:
     if not rows.levels:
         # What p is, is not known, so nothing can be said of levels: `rows` has the problem.
         return trial
-    try:
-        if rows.levels > LEVELS_MAX:
-            raise ValueError(f"the matrices have room for {LEVELS_MAX} levels, not for {rows.levels}")
-        trial.monitor = Monitor(rows.levels)
-    except ValueError as error:
-        place = rows.model["levels"]
-        trial.problems.append(Problem(place, str(error), f"write levels = 4, and up to {LEVELS_MAX} where levels are"))
-        return trial
+    trial.monitor = Monitor(rows.levels)
     broken = set(rows.broken)
     _entities(trial, trial.monitor, rows, broken)
+    broken |= rows.twice
     for allow in rows.allows:
         _allow(trial, trial.monitor, allow, broken)
     for violation in properties.violations(trial.monitor.state):
@@ -102,7 +96,7 @@ def _entities(trial: Trial, monitor: Monitor, rows: Rows, broken: set[str]) -> N
         if _create(trial, monitor, card, CARD, monitor.state.levels.free):
             trial.cards[card.name] = card
     for guest in trial.guests.values():
-        if guest.name not in rows.owners:
+        if guest.name not in rows.owners | rows.twice:
             hint = f'add [[instance]] with name = "{guest.name}.1" and owner = "{guest.name}"'
             message = f"guest {guest.name} has no instance, and can never do anything"
             trial.problems.append(Problem(guest.place(), message, hint))
@@ -115,7 +109,7 @@ def _instance(trial: Trial, monitor: Monitor, row: Instance, broken: set[str]) -
     if owner is None:
         message = f"instance {row.name} belongs to {row.owner!r}, which is no guest of this policy"
         hint = f'add [[guest]] with name = "{row.owner}"'
-        trial.problems.append(Problem(row.place("owner"), message, hint, "R7", "type"))
+        trial.problems.append(Problem(row.place("owner"), message, hint))
         return None
     level = owner.level if row.level is None else row.level
     may = frozenset([level]) if row.may is None else row.may
@@ -175,12 +169,15 @@ def _allow(trial: Trial, monitor: Monitor, allow: Allow, broken: set[str]) -> No
     trial.problems += found[:PROBLEMS_A_ROW]
     if len(found) > PROBLEMS_A_ROW:
         more = len(found) - PROBLEMS_A_ROW
-        trial.problems.append(Problem(allow.place, f"and the same kind of problem {more} times more in this row"))
+        message = f"and the same kind of problem {more} times more in this row"
+        trial.problems.append(found[0]._replace(message=message, hint="", also=()))
 
 
 def _expanded(trial: Trial, allow: Allow, name: str, broken: set[str], problems: dict[str, Problem]) -> Iterator[str]:
     """The name, if the policy has it; A.* is every instance of A."""
     guest, dot, own = name.partition(".")
+    if name in broken:
+        return
     if dot and own == ALL:
         mine = trial.own.get(guest, [])
         yield from mine
@@ -189,14 +186,12 @@ def _expanded(trial: Trial, allow: Allow, name: str, broken: set[str], problems:
     elif name in trial.guests or name in trial.instances or name in trial.cards or name == MANAGER:
         yield name
         return
-    elif name in broken or guest in broken:
+    elif guest in broken:
         return
     near = difflib.get_close_matches(name[:64], [*trial.guests, *trial.instances, *trial.cards], 1, 0.6)
     hint = f"did you mean {near[0]!r}? " if near else ""
     message = f"there is no {name[:64]!r} in this policy"
-    problems[message] = Problem(
-        allow.place, message, hint + "name it in [[guest]], [[instance]] or [[card]]", "R9", "type"
-    )
+    problems[message] = Problem(allow.place, message, hint + "name it in [[guest]], [[instance]] or [[card]]")
 
 
 def _pair(trial: Trial, monitor: Monitor, allow: Allow, subject: str, target: str) -> Problem | None:
@@ -206,7 +201,7 @@ def _pair(trial: Trial, monitor: Monitor, allow: Allow, subject: str, target: st
         what = "the same" if same else f"{before.rights!r} and {allow.rights!r}, which contradict each other"
         message = f"{subject} on {target} stands twice: {what}"
         hint = f"it is at {before.place}: keep one of the two"
-        return Problem(allow.place, message, hint, "R9", "discretionary", (before.place,))
+        return Problem(allow.place, message, hint, also=(before.place,))
     # Between an instance and a card R9 asks for nothing but the kinds: what it said to one pair holds for the others.
     known = subject in trial.instances and target in trial.cards and trial.given.issuperset(allow.rights)
     if known:

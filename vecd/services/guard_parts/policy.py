@@ -126,15 +126,15 @@ def weights(guard: Guard) -> Mapping[str, int]:
 _checking = threading.Lock()
 
 
-def _checked(files: Mapping[str, bytes]) -> Checked:
+def _checked(guard: Guard, files: Mapping[str, bytes]) -> Checked:
     """As policies.check; the same files are checked once, and one set at a time, however many ask."""
     with _checking:
-        return _check_once(tuple(files.items()))
+        return _check_once(str(guard.paths.policy_files), tuple(files.items()))
 
 
 @functools.lru_cache(maxsize=1)
-def _check_once(files: tuple[tuple[str, bytes], ...]) -> Checked:
-    return policies.check(dict(files))
+def _check_once(folder: str, files: tuple[tuple[str, bytes], ...]) -> Checked:
+    return policies.check(dict(files), folder=folder)
 
 
 def _planned(guard: Guard, policy: Policy) -> Plan:
@@ -169,7 +169,7 @@ async def diff(guard: Guard) -> dict[str, Any]:
     """What `apply` would do now, request by request, each with its decision; or why the files are refused."""
     files = applied.read(guard.paths)
     # By the side: a large policy takes seconds.
-    checked = await asyncio.to_thread(_checked, files)
+    checked = await asyncio.to_thread(_checked, guard, files)
     if checked.policy is None:
         plan = Plan((), checked.problems, 0)
     else:
@@ -242,7 +242,7 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
     M, levels and instances are those of the files: every request is a yes on a copy first, then all of them are made in
     one change, then what lost a right is drained as `access rescind` does it. Raises with nothing changed.
     """
-    checked = await asyncio.to_thread(_checked, applied.read(guard.paths))
+    checked = await asyncio.to_thread(_checked, guard, applied.read(guard.paths))
     policy = checked.policy
     if policy is None:
         raise _refused(checked.problems)
@@ -271,8 +271,10 @@ async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _refused(problems: tuple[Problem, ...]) -> VecError:
-    error = policies.refusal(problems)
-    error.hint = f"nothing was changed; {problems[0].hint}; vecctl policy diff has all reasons"
+    error, first = policies.refusal(problems), problems[0]
+    error.reason = str(first._replace(hint=""))
+    steps = ("nothing was changed", first.hint, "vecctl policy diff has all reasons" if len(problems) > 1 else "")
+    error.hint = "; ".join(step for step in steps if step)
     log.event(events.POLICY_DENIED, subject="", object="", reason=error.reason)
     return error
 
