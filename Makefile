@@ -20,7 +20,7 @@ setup: ## Debian packages, .venv with pinned versions, the C extension; does not
 build: setup ## the C extension (part of setup)
 
 check: setup lint ## lint, style, unit, model and C tests: no root, under two minutes; what each commit passes
-	$(PY) -m pytest -n auto -m "not minutes" $(QUICK) $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal -m "not minutes" $(QUICK) $(ARGS)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
@@ -44,13 +44,13 @@ test-unit: setup ## one module at a time
 	$(PY) -m pytest tests/unit $(ARGS)
 
 test-model: setup ## the proofs of docs/model.md at their smaller scopes: under three minutes
-	$(PY) -m pytest -n auto tests/model tests/cext $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal tests/model tests/cext $(ARGS)
 
 test-cext: setup ## the card word in C: every interleaving of its steps, and threads
 	$(PY) -m pytest tests/cext $(ARGS)
 
 prove: setup ## every proof of docs/model.md at its whole scope: under an hour
-	VECD_PROVE=1 $(PY) -m pytest -n auto tests/model tests/cext $(ARGS)
+	VECD_PROVE=1 $(PY) -m pytest -n auto --dist worksteal tests/model tests/cext $(ARGS)
 
 figures: setup ## make the generated parts of docs/ anew
 	$(PY) -m tests.model.generate
