@@ -30,6 +30,13 @@ class V:
         for k in world["cards"]:
             self.clean(k)
 
+    def copy(self):
+        """Another state that is equal. Sets inside a table are never changed, another takes their place."""
+        w = copy.copy(self)
+        for name in ("live", "f", "M", "b", "st", "cur", "ctx", "out", "key"):
+            setattr(w, name, getattr(self, name).copy())
+        return w
+
     def clean(self, k):
         self.st[k], self.cur[k], self.ctx[k], self.out[k], self.key[k] = "free", None, None, None, set()
 
@@ -75,7 +82,7 @@ class V:
 
 def step(v, q):
     """(decision, next state). `q` is a line of a trace, already a dict."""
-    w = copy.deepcopy(v)
+    w = v.copy()
     decision = _step(w, q)
     return decision, w if decision == "yes" else v
 
