@@ -31,6 +31,7 @@ PLUMBING = {
     "_put",
     "_hold",
     "_deed",
+    "_follower",
     "_levels",
 }
 

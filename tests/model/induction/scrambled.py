@@ -174,7 +174,7 @@ def request(rng, state):
         rng.choice([rule, rule, rule, "R13", None]) if wild else rule,
         s,
         o,
-        rng.choice([*LETTERS, "x", None, 3]) if wild else rng.choice(letters),
+        rng.choice([*LETTERS, "x", None, 3]) if wild or rng.random() < 0.05 else rng.choice(letters),
         to=to,
         level=rng.choice([level, "3", True]) if wild else level,
         next=rng.choice(

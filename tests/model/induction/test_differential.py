@@ -286,7 +286,8 @@ def test_the_form_is_the_rules_in_every_reachable_state_for_every_request(world)
 def test_the_form_is_the_rules_in_many_random_states():
     before = form().enabled.copy()
     good, bad, yes = many_random_states(25, 400, 200)
-    assert good >= 10_000 and bad >= 8_000 and yes > 900_000
+    # About a fifth of four million requests.
+    assert good >= 10_000 and bad >= 8_000 and yes > 800_000
     # No row of the table is compared only where it is refused.
     least = min((form().enabled[t.name] - before[t.name], t.name) for t in transitions())
     print(f"least often a yes: {least}")
