@@ -198,7 +198,8 @@ def _same(state, asked, other):
             raise Found(f"specification: {request.rule} is refused for another reason")
 
 
-PROOFS = (secure, wiped, alive, silent)
+# The order in which most mutants are noticed soonest.
+PROOFS = (secure, alive, wiped, silent)
 
 
 def noticed(decide, proofs=PROOFS):
