@@ -101,6 +101,30 @@ async def test_the_release_of_one_sharer_leaves_the_other_its_turn(world):
     assert world.b("A.1", "c0") == "" and world.b("B.1", "c0") == "ac"
 
 
+@in_world
+async def test_who_gets_the_turn_as_soon_as_it_is_free_has_wiped_what_was_left(world):
+    card, broker = await world.card(), await FakeBroker().come(world.paths)
+    await world.guest("A"), await world.guest("B")
+    first, second = await world.session(broker, "A"), await world.session(broker, "B")
+    card.keys, card.context = {first, second}, first
+    card.turn(first, C | A, USING)
+
+    def drop(arguments):
+        card.keys.discard(arguments["instance"])
+        before = card._card_residue({})
+        # R12 to the other one, between this answer and the guard's next look.
+        card.turn(second, C | A, USING)
+        card.write(quiesced=True)
+        card.context = second
+        return before
+
+    card._instance_drop = drop
+    answer = await world.ask("access.rescind", subject="A.1", object="c0", attribute="c")
+    assert answer["notes"] == [] and not world.guard.links["c0"].out
+    assert card.word.owner == second and card.calls("card.clean") == []
+    assert card.asked[-1] == ("card.residue", {})
+
+
 @pytest.mark.parametrize("letter", ["a", "r", "c"])
 def test_a_session_without_a_right_of_the_user_is_refused_by_its_rule(tmp_path, letter):
     @in_world

@@ -134,9 +134,9 @@ async def _clean(guard: Guard, link: CardLink, instance: Instance, residue: ipc.
         return []
     now = loaded(guard, link, word)
     try:
-        # Whose turn it is has wiped the card before, and will be wiped after; the guard does not cut into it.
-        if now is not None and now.owner is None and {residue["context"], residue["output"]} != {NOBODY}:
-            residue = await wipe(guard, link)
+        if now is not None and {residue["context"], residue["output"]} != {NOBODY}:
+            # Who got the turn meanwhile got a clean card, and is wiped after it: the guard does not cut into that.
+            residue = await wipe(guard, link) if now.owner is None else await ask(guard, link, "card.residue")
     except VecError as error:
         if not link.out:
             return await _cut(guard, link, instance, C, f"it could not be cleaned: {error.message}")
