@@ -16,6 +16,8 @@
  * A violation is a result that counts (leave answers 0) although a revocation was answered between enter and leave, or
  * before enter without the right having been given again. Prints violations and counts; exit 1 if there are any.
  * With -DNAIVE a worker asks vec_card_allows and then works, without enter: there must be violations.
+ * With -DFUSED the card thread works as the pump does: requests of its own, by the steps that do several in one change, and
+ * one by one where these say no. The guard takes r away as well then, under which results are delivered.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -32,7 +34,7 @@ enum { CARD_INDEX = 1, INSTANCE = 3, WORKERS_MAX = 8, POLLS = 4 };
 static vec_card_word *word;
 static struct vec_matrices *matrices;
 static size_t workers;
-static unsigned engine[WORKERS_MAX];
+static unsigned engine[WORKERS_MAX + 1];
 static atomic_int stop, forcing, draining;
 static atomic_long answers, counted, discarded, refused, turns, violations, cut_short;
 /* Odd from an answer until the right is given again; so it differs between any two grants. */
@@ -80,6 +82,95 @@ static void *work(void *argument)
         return NULL;
 }
 
+#ifdef FUSED
+enum { LOST = VEC_A | VEC_R };
+
+/* What began at `then` counts: neither was it answered meanwhile, nor had it been answered before. */
+static void counts(unsigned long then, unsigned long now)
+{
+        atomic_fetch_add(&counted, 1);
+        if (then != now || (then & 1))
+                atomic_fetch_add(&violations, 1);
+}
+
+static void wipe(void)
+{
+        if (atomic_load(&draining))
+                for (size_t at = 0; at <= workers; at++)
+                        engine[at] = 0;
+        /* A wipe takes its time: long enough to be cut short. */
+        sched_yield();
+}
+
+/* Requests whose end was no single step. */
+static void leave(unsigned long then, unsigned long now, uint64_t generation)
+{
+        if (vec_card_leave(word, 1, generation) == 0)
+                counts(then, now);
+        else
+                atomic_fetch_add(&discarded, 1);
+}
+
+/* From wherever a turn was left to control, clean, nothing held but c. */
+static void settle(void)
+{
+        uint64_t seen;
+
+        vec_card_give_back(word, INSTANCE, VEC_R);
+        vec_card_give_back(word, INSTANCE, VEC_A);
+        if (vec_card_down_begin(word, INSTANCE, &seen) == 0) {
+                wipe();
+                if (vec_card_down_end(word, seen) < 0)
+                        atomic_fetch_add(&cut_short, 1);
+        }
+        sched_yield();
+}
+
+static void *run_card(void *unused)
+{
+        (void)unused;
+        while (!atomic_load(&stop)) {
+                uint64_t generation, seen;
+                unsigned long then, now;
+
+                if (vec_card_begin_work(word, matrices, CARD_INDEX, INSTANCE, LOST, 1, &generation)) {
+                        settle();
+                        continue;
+                }
+                then = atomic_load(&epoch);
+                if (atomic_load(&draining))
+                        engine[workers]++;
+                sched_yield();
+                now = atomic_load(&epoch);
+                if (vec_card_end_work(word, INSTANCE, 1, generation, &seen)) {
+                        leave(then, now, generation);
+                        settle();
+                        continue;
+                }
+                counts(then, now);
+                wipe();
+                if (vec_card_begin_reply(word, matrices, CARD_INDEX, 1, seen, &generation)) {
+                        if (vec_card_down_end(word, seen) < 0)
+                                atomic_fetch_add(&cut_short, 1);
+                        settle();
+                        continue;
+                }
+                then = atomic_load(&epoch);
+                sched_yield();
+                now = atomic_load(&epoch);
+                if (vec_card_end_reply(word, INSTANCE, 1, generation)) {
+                        leave(then, now, generation);
+                        settle();
+                        continue;
+                }
+                counts(then, now);
+                atomic_fetch_add(&turns, 1);
+        }
+        return NULL;
+}
+#else
+enum { LOST = VEC_A };
+
 static void *run_card(void *unused)
 {
         (void)unused;
@@ -103,6 +194,7 @@ static void *run_card(void *unused)
         }
         return NULL;
 }
+#endif
 
 static void revoke(void)
 {
@@ -110,10 +202,10 @@ static void revoke(void)
         uint64_t before;
         int polls = 0;
 
-        vec_cell_store(cell, VEC_C | VEC_R);
-        while (vec_card_revoke_begin(word, INSTANCE, VEC_A, &before) < 0)
+        vec_cell_store(cell, (VEC_C | VEC_R | VEC_A) & ~LOST);
+        while (vec_card_revoke_begin(word, INSTANCE, LOST, &before) < 0)
                 if (atomic_load(&forcing) && polls++ == POLLS) {
-                        vec_card_revoke_force(word, INSTANCE, VEC_A, &before);
+                        vec_card_revoke_force(word, INSTANCE, LOST, &before);
                         break;
                 }
         while (vec_card_drained(word) < 0)
@@ -125,7 +217,7 @@ static void revoke(void)
         atomic_fetch_add(&epoch, 1);
         atomic_fetch_add(&answers, 1);
         sched_yield();
-        if (vec_word_decode(vec_word_load(word)).held & VEC_A)
+        if (vec_word_decode(vec_word_load(word)).held & LOST)
                 atomic_fetch_add(&violations, 1);
         /* Given again: even before the cell says so, or a take could be quicker than this line. */
         atomic_fetch_add(&epoch, 1);
