@@ -20,7 +20,7 @@ setup: ## Debian packages, .venv with pinned versions, the C extension; does not
 build: setup ## the C extension (part of setup)
 
 check: setup lint ## lint, style, unit, model and C tests: no root, under two minutes; what each commit passes
-	$(PY) -m pytest -n auto --dist worksteal -m "not minutes" $(QUICK) $(ARGS)
+	$(PY) -m pytest -n auto -m "not minutes" $(QUICK) $(ARGS)
 
 lint: setup ## ruff and mypy
 	.venv/bin/ruff check .
