@@ -2,7 +2,6 @@
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import Any
 
 from vecd.base import folder
 from vecd.base.errors import ConfigError
@@ -10,7 +9,6 @@ from vecd.base.paths import Paths
 from vecd.cli.command import Answer, Command
 from vecd.cli.output import cell, facts, table
 from vecd.ppm import policy
-from vecd.ppm.policy import Problem
 
 SUFFIX = ".toml"
 REQUESTS = (
@@ -51,7 +49,7 @@ def _check(options: Namespace) -> Answer:
     if checked.policy is None or wrong:
         error = folder.refusal("the policy", wrong) if wrong else policy.refusal(checked.problems)
         error.hint = ""
-        error.problems = (*(one.row() for one in wrong), *(_row(one) for one in checked.problems))
+        error.problems = (*(one.row() for one in wrong), *(one.row() for one in checked.problems))
         raise error
     found = checked.policy
     return {
@@ -65,17 +63,6 @@ def _check(options: Namespace) -> Answer:
         "rights": len(found.cells),
         # Whoever only asks may ask about files that the guard would not believe.
         "notes": [f"{one.message}: policy apply would refuse it as it lies there; {one.hint}" for one in doubts],
-    }
-
-
-def _row(problem: Problem) -> dict[str, Any]:
-    return {
-        "file": problem.place.file,
-        "line": problem.place.line,
-        "message": problem.message,
-        "rule": problem.rule,
-        "property": problem.property,
-        "hint": problem.hint,
     }
 
 

@@ -56,6 +56,17 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" + (f"; {self.hint}" if self.hint else "")
 
+    def row(self) -> dict[str, Any]:
+        """As programs read it: one of the `problems` of an error, or of an answer."""
+        return {
+            "file": self.place.file,
+            "line": self.place.line,
+            "message": self.message,
+            "rule": self.rule,
+            "property": self.property,
+            "hint": self.hint,
+        }
+
 
 class Text(NamedTuple):
     """What a file says, and where."""

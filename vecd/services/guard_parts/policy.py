@@ -226,15 +226,9 @@ def _row(step: Step) -> dict[str, Any]:
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
-    """A problem as programs read it."""
-    return {
-        "file": problem.place.file[-200:],
-        "line": problem.place.line,
-        "message": problem.message[:500],
-        "rule": problem.rule,
-        "property": problem.property,
-        "hint": problem.hint[:300],
-    }
+    """A problem as programs read it, in what an answer has room for."""
+    row = problem.row()
+    return row | {"file": row["file"][-200:], "message": row["message"][:500], "hint": row["hint"][:300]}
 
 
 async def apply(guard: Guard, *, dry_run: bool) -> dict[str, Any]:
